@@ -1,0 +1,5 @@
+"""``python -m butler_replica``."""
+
+from .cli import main
+
+main()

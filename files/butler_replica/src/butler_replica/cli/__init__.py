@@ -1,0 +1,41 @@
+"""The command line ``butler-replica``: one thin command per verb."""
+
+from __future__ import annotations
+
+__all__ = ["main"]
+
+import importlib
+
+import click
+
+# Verb -> (module of this package, command). Commands are imported when they
+# are called: loading the butler takes a second that ``--help`` need not wait.
+_COMMANDS = {
+    "chain": ("chain", "chain"),
+    "import": ("import_", "import_"),
+    "instrument": ("instrument", "instrument"),
+    "prune": ("prune", "prune"),
+    "sample": ("sample", "sample"),
+    "skymap": ("skymap", "skymap"),
+    "verify": ("verify", "verify"),
+    "visits": ("visits", "visits"),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module, name = _COMMANDS[cmd_name]
+        command = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+        assert isinstance(command, click.Command)  # noqa: S101
+        return command
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="butler-replica")
+def main() -> None:
+    """Make and maintain a replica of a Butler repository."""

@@ -1,0 +1,87 @@
+"""What every command of the command line shares."""
+
+from __future__ import annotations
+
+__all__ = ["Result", "dry_run_option", "json_option", "repo_argument", "report", "reports_errors"]
+
+import functools
+import json
+import sys
+from collections.abc import Callable
+from typing import Any, ParamSpec, Protocol
+
+import click
+from rich.console import Console
+
+from ..errors import ReplicaError
+
+P = ParamSpec("P")
+
+
+class Result(Protocol):
+    """What a verb did, or would do."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the repository was changed, or would be."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON data."""
+        ...
+
+    def show(self, console: Console) -> None:
+        """Print the result for a reader."""
+        ...
+
+
+repo_argument = click.argument("repo", metavar="REPO")
+dry_run_option = click.option(
+    "--dry-run", is_flag=True, help="Say what would be done; the repository is opened read-only."
+)
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object on standard output and nothing else."
+)
+
+
+def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
+    """Turn a `ReplicaError` into its message on standard error and exit status 1.
+
+    Parameters
+    ----------
+    command : `~collections.abc.Callable`
+        The body of a command. It takes ``as_json`` where it has that option.
+
+    Returns
+    -------
+    wrapped : `~collections.abc.Callable`
+        The same command.
+    """
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except ReplicaError as error:
+            if kwargs.get("as_json"):
+                click.echo(json.dumps({"error": str(error), "type": type(error).__name__}))
+            click.echo(f"Error: {error}", err=True)
+            sys.exit(1)
+
+    return wrapped
+
+
+def report(result: Result, *, as_json: bool) -> None:
+    """Print a result, as JSON or for a reader.
+
+    Parameters
+    ----------
+    result : `Result`
+        What to print.
+    as_json : `bool`
+        Print one JSON object and nothing else.
+    """
+    if as_json:
+        click.echo(json.dumps({"changed": result.changed, **result.to_dict()}, default=str))
+    else:
+        result.show(Console())

@@ -1,0 +1,62 @@
+"""Errors that say what was wrong, where, and what to do about it.
+
+Everything here is meant to be shown to a user as it is: the command line
+prints the message and exits with status 1, a module fails with it.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ArtifactError",
+    "ConflictError",
+    "ExportError",
+    "RefusedError",
+    "ReplicaError",
+    "RepositoryError",
+]
+
+from pathlib import Path
+
+
+class ReplicaError(Exception):
+    """Base class: a problem that a user can understand and act upon."""
+
+
+class ExportError(ReplicaError):
+    """An export file cannot be used as it is.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+        The export file.
+    problem : `str`
+        What is wrong with it.
+    where : `str`, optional
+        Which record or line of the file.
+    remedy : `str`, optional
+        What to do.
+    """
+
+    def __init__(self, path: Path, problem: str, *, where: str = "", remedy: str = "") -> None:
+        self.path = path
+        self.problem = problem
+        self.where = where
+        self.remedy = remedy
+        place = f"{path}, {where}" if where else str(path)
+        super().__init__(f"{place}: {problem}" + (f" {remedy}" if remedy else ""))
+
+
+class ArtifactError(ReplicaError):
+    """Artifacts are missing, or cannot be put into the repository."""
+
+
+class ConflictError(ReplicaError):
+    """The repository already holds something else under the same name or data ID."""
+
+
+class RepositoryError(ReplicaError):
+    """The repository or its database cannot be opened or used."""
+
+
+class RefusedError(ReplicaError):
+    """Something destructive was asked for and is refused."""

@@ -1,0 +1,1 @@
+"""Export files: finding, reading and migrating them."""

@@ -1,0 +1,100 @@
+"""What an export file says, as plain data.
+
+Nothing here knows a repository. Dimension records are still those of the
+universe that the file was written with; `butler_replica.exports.migrate`
+turns them into today's.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "Certification",
+    "CollectionItem",
+    "DatasetBlock",
+    "DatasetRecord",
+    "DatasetTypeItem",
+    "ExportFile",
+]
+
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from lsst.daf.butler import CollectionType, Timespan
+
+
+class DatasetRecord(NamedTuple):
+    """One artifact of an export and the datasets that it holds."""
+
+    ids: tuple[uuid.UUID, ...]
+    """Dataset IDs, one for each dataset of the artifact."""
+
+    data_ids: tuple[dict[str, Any], ...]
+    """Data IDs, required dimensions only, in the order of ``ids``."""
+
+    path: str | None
+    """The artifact's path as written in the export."""
+
+    formatter: str | None
+    """Full name of the formatter class; `None` leaves it to the datastore."""
+
+
+class DatasetTypeItem(NamedTuple):
+    """Definition of a dataset type."""
+
+    name: str
+    dimensions: tuple[str, ...]
+    storage_class: str
+    is_calibration: bool
+
+
+class CollectionItem(NamedTuple):
+    """Definition of a collection."""
+
+    name: str
+    type: CollectionType
+    doc: str | None
+    children: tuple[str, ...]
+    """Children in search order; empty unless the collection is CHAINED."""
+
+
+class Certification(NamedTuple):
+    """Datasets of a CALIBRATION collection that share a validity range."""
+
+    timespan: Timespan
+    ids: list[uuid.UUID]
+
+
+@dataclass
+class DatasetBlock:
+    """Datasets of one dataset type in one run."""
+
+    dataset_type: str
+    run: str
+    records: list[DatasetRecord] = field(default_factory=list)
+
+
+@dataclass
+class ExportFile:
+    """The content of one export file."""
+
+    path: Path
+    universe_version: int
+    universe_namespace: str
+    dimensions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    """Dimension records by element name, as written in the file."""
+
+    collections: dict[str, CollectionItem] = field(default_factory=dict)
+    dataset_types: dict[str, DatasetTypeItem] = field(default_factory=dict)
+    blocks: list[DatasetBlock] = field(default_factory=list)
+    tags: dict[str, list[uuid.UUID]] = field(default_factory=dict)
+    """Datasets associated with TAGGED collections, by collection."""
+
+    certifications: dict[str, list[Certification]] = field(default_factory=dict)
+    """Validity ranges by CALIBRATION collection."""
+
+    @property
+    def n_datasets(self) -> int:
+        """Number of datasets in the file."""
+        return sum(len(record.ids) for block in self.blocks for record in block.records)
