@@ -1,0 +1,246 @@
+"""Bringing what an old export says into the dimension universe of a repository.
+
+The migrations are those of `lsst.daf.butler.transfers.YamlRepoImportBackend`
+(universes before 1, 2 and 6), and one more: ``visit_definition`` lost its
+visit system in universe 2.
+"""
+
+from __future__ import annotations
+
+__all__ = ["MigratedDimensions", "dataset_type", "migrate_dimensions"]
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import astropy.time
+from lsst.daf.butler import DatasetType, DimensionRecord, DimensionUniverse, Timespan
+from lsst.utils import doImportType
+
+from ..errors import ExportError
+from .model import DatasetTypeItem, ExportFile
+
+Rows = dict[str, list[dict[str, Any]]]
+
+
+@dataclass
+class MigratedDimensions:
+    """Dimension records of an export, in the universe of the repository."""
+
+    records: dict[str, list[DimensionRecord]] = field(default_factory=dict)
+    """Records by element name; elements in the order in which they can be inserted."""
+
+    notices: list[str] = field(default_factory=list)
+    """What a reader should know of the migration."""
+
+
+def migrate_dimensions(
+    export: ExportFile, universe: DimensionUniverse, instrument_classes: Mapping[str, str]
+) -> MigratedDimensions:
+    """Make an export's dimension records those of the repository's universe.
+
+    Parameters
+    ----------
+    export : `ExportFile`
+        The export; its rows are left as they are.
+    universe : `lsst.daf.butler.DimensionUniverse`
+        Universe of the repository.
+    instrument_classes : `~collections.abc.Mapping` [ `str`, `str` ]
+        Class names of the instruments that the repository has, by name. They
+        tell when the day of observation begins, where they can be imported.
+
+    Returns
+    -------
+    migrated : `MigratedDimensions`
+        Dimension records by element.
+
+    Raises
+    ------
+    ExportError
+        Raised if an element or a column is not known to the universe.
+    """
+    rows: Rows = {
+        element: [dict(row) for row in element_rows] for element, element_rows in export.dimensions.items()
+    }
+    notices: list[str] = []
+    if export.universe_namespace == universe.namespace:
+        classes = {**instrument_classes}
+        classes.update((row["name"], row["class_name"]) for row in rows.get("instrument", ()))
+        if export.universe_version < 2 and "visit_system_membership" in universe:
+            _migrate_visit_systems(rows)
+        if export.universe_version < 1:
+            _drop_seeing(rows, universe)
+            _add_visit_day_obs(rows, classes)
+        if export.universe_version < 6 and "day_obs" in universe:
+            _add_groups(rows)
+            notices += _add_day_obs(rows, classes)
+    elif rows:
+        raise ExportError(
+            export.path,
+            f"has dimension records of the universe {export.universe_namespace!r}; "
+            f"the repository's is {universe.namespace!r}.",
+            remedy="Such records cannot be converted.",
+        )
+    return MigratedDimensions(_make_records(export, rows, universe), notices)
+
+
+def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionUniverse) -> DatasetType:
+    """Make a dataset type of an export in the universe of the repository.
+
+    Parameters
+    ----------
+    item : `DatasetTypeItem`
+        Its definition.
+    export : `ExportFile`
+        The export that it comes from.
+    universe : `lsst.daf.butler.DimensionUniverse`
+        Universe of the repository.
+
+    Returns
+    -------
+    dataset_type : `lsst.daf.butler.DatasetType`
+        The dataset type.
+
+    Raises
+    ------
+    ExportError
+        Raised if a dimension is not known to the universe.
+    """
+    dimensions = list(item.dimensions)
+    if export.universe_version < 2 and {"visit", "visit_system"} <= set(dimensions):
+        dimensions.remove("visit_system")
+    unknown = [name for name in dimensions if name not in universe.dimensions.names]
+    if unknown:
+        raise ExportError(
+            export.path,
+            f"dataset type {item.name!r} has the dimensions {', '.join(unknown)}, which universe "
+            f"{universe.version} of this repository does not have.",
+            remedy=_unknown_remedy(unknown),
+        )
+    try:
+        return DatasetType(
+            item.name,
+            dimensions=dimensions,
+            storageClass=item.storage_class,
+            universe=universe,
+            isCalibration=item.is_calibration,
+        )
+    except (ValueError, TypeError) as error:
+        raise ExportError(export.path, f"dataset type {item.name!r} cannot be made: {error}.") from error
+
+
+def _unknown_remedy(names: Iterable[str]) -> str:
+    if "calibration_label" in names:
+        return "Exports from before October 2020 have calibration labels; export the data again."
+    return "The export is newer than the repository: make the repository with a newer lsst-daf-butler."
+
+
+def _migrate_visit_systems(rows: Rows) -> None:
+    """Universe 2: a visit can belong to several visit systems."""
+    for visit in rows.get("visit", ()):
+        if "visit_system" in visit:
+            rows.setdefault("visit_system_membership", []).append(
+                {
+                    "instrument": visit["instrument"],
+                    "visit_system": visit.pop("visit_system"),
+                    "visit": visit["id"],
+                }
+            )
+    for definition in rows.get("visit_definition", ()):
+        definition.pop("visit_system", None)
+
+
+def _drop_seeing(rows: Rows, universe: DimensionUniverse) -> None:
+    """Universe 1: visits have no seeing."""
+    if "seeing" not in universe["visit"].metadata.names:
+        for visit in rows.get("visit", ()):
+            visit.pop("seeing", None)
+
+
+def _add_visit_day_obs(rows: Rows, classes: Mapping[str, str]) -> None:
+    """Universe 1: visits have a day of observation."""
+    for visit in rows.get("visit", ()):
+        if visit.get("day_obs") is None:
+            date = visit["datetime_begin"].tai
+            if offset := _day_obs_offset(classes.get(visit["instrument"]), date):
+                date = date - astropy.time.TimeDelta(offset, format="sec", scale="tai")
+            visit["day_obs"] = int(date.strftime("%Y%m%d"))
+
+
+def _add_groups(rows: Rows) -> None:
+    """Universe 6: a group of exposures is a dimension."""
+    groups: dict[tuple[str, str], None] = {}
+    for exposure in rows.get("exposure", ()):
+        if "group_name" in exposure:
+            exposure["group"] = exposure.pop("group_name")
+            exposure.pop("group_id", None)
+            groups[exposure["instrument"], exposure["group"]] = None
+    if groups:
+        rows.setdefault("group", []).extend(
+            {"instrument": instrument, "name": name} for instrument, name in groups
+        )
+
+
+def _add_day_obs(rows: Rows, classes: Mapping[str, str]) -> list[str]:
+    """Universe 6: the day of observation is a dimension."""
+    days = {
+        (row["instrument"], row["day_obs"]): None
+        for element in ("visit", "exposure")
+        for row in rows.get(element, ())
+        if row.get("day_obs") is not None
+    }
+    without_timespan = set()
+    for instrument, day in days:
+        text = str(day)
+        midnight = astropy.time.Time(f"{text[:4]}-{text[4:6]}-{text[6:8]}T00:00:00", format="isot", scale="tai")
+        offset = _day_obs_offset(classes.get(instrument), midnight)
+        if offset is None:
+            without_timespan.add(instrument)
+        timespan = None if offset is None else Timespan.from_day_obs(day, offset=offset)
+        rows.setdefault("day_obs", []).append({"instrument": instrument, "id": day, "timespan": timespan})
+    return [
+        f"The day_obs records of {instrument} have no timespan: the export is older than they are, and the "
+        "class that knows when the day begins is not installed here."
+        for instrument in sorted(without_timespan)
+    ]
+
+
+def _day_obs_offset(class_name: str | None, date: astropy.time.Time) -> int | None:
+    """Seconds after 0h TAI at which the day of observation begins, if the class can tell."""
+    if class_name is None:
+        return None
+    try:
+        instrument: Any = doImportType(class_name)
+        offset = instrument.translatorClass.observing_date_to_offset(date)
+    except Exception:
+        # Not installed here, or of another making: unknown either way.
+        return None
+    return None if offset is None else round(offset.to_value("s"))
+
+
+def _make_records(
+    export: ExportFile, rows: Rows, universe: DimensionUniverse
+) -> dict[str, list[DimensionRecord]]:
+    unknown = [name for name in rows if name not in universe.elements.names]
+    if unknown:
+        raise ExportError(
+            export.path,
+            f"has records of {', '.join(unknown)}, which universe {universe.version} of this "
+            "repository does not have.",
+            remedy=_unknown_remedy(unknown),
+        )
+    records: dict[str, list[DimensionRecord]] = {}
+    for element in universe.sorted(rows):
+        made: dict[Any, DimensionRecord] = {}
+        for number, row in enumerate(rows[element.name], 1):
+            try:
+                record = element.RecordClass(**row)
+                made[record.dataId.required_values] = record
+            except (TypeError, ValueError, KeyError, AttributeError) as error:
+                raise ExportError(
+                    export.path,
+                    f"does not fit universe {universe.version} of this repository: {error}.",
+                    where=f"{element.name} record {number}",
+                ) from error
+        records[element.name] = list(made.values())
+    return records

@@ -1,0 +1,415 @@
+"""Reading an export file, one event of the YAML stream at a time.
+
+The file is never held as a document: dataset records, which are nearly all of
+it, become compact tuples as they go by. Anything that YAML allows (comments,
+flow style, anchors, keys in another order) is read; what it means is as in
+`lsst.daf.butler.transfers.YamlRepoImportBackend`.
+"""
+
+from __future__ import annotations
+
+__all__ = ["read_export"]
+
+import sys
+import uuid
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn
+
+import astropy.time
+import lsst.daf.butler.transfers  # noqa: F401  (registers the constructors of the tags)
+import yaml
+from lsst.daf.butler import CollectionType, Timespan
+
+from ..errors import ExportError
+from .model import (
+    Certification,
+    CollectionItem,
+    DatasetBlock,
+    DatasetRecord,
+    DatasetTypeItem,
+    ExportFile,
+)
+
+FORMAT_VERSION = (1, 0, 2)
+"""Newest version of the export format that is known here."""
+
+_INTEGER_ID_NAMESPACE = uuid.UUID("4d4851f4-2890-4d41-8779-5f38a3f5062b")
+"""Namespace of the UUIDs that the butler gives to the integer ids of old exports."""
+
+_TRUNCATED = "Is the file complete? Copy or export it again."
+_NOT_AN_EXPORT = "Butler exports begin with 'description: Butler Data Repository Export'."
+
+
+class _Loader(yaml.CSafeLoader):
+    """The fast loader, with every constructor the butler gave to the slow one."""
+
+
+_Loader.yaml_constructors = {**yaml.CSafeLoader.yaml_constructors, **yaml.SafeLoader.yaml_constructors}
+
+
+def read_export(path: Path) -> ExportFile:
+    """Read an export file.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+        The file; it is only read.
+
+    Returns
+    -------
+    export : `ExportFile`
+        Its content. Dimension records are those of the file's own universe.
+
+    Raises
+    ------
+    ExportError
+        Raised if the file cannot be read, is truncated, is no export, or is
+        of a newer format.
+    """
+    try:
+        with path.open("rb") as stream:
+            _check_end(path, stream)
+            return _Reader(path, stream).read()
+    except OSError as error:
+        raise ExportError(path, f"cannot be read: {error.strerror}.") from error
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = f"line {mark.line + 1}" if mark else ""
+        raise ExportError(path, f"no valid YAML: {error.problem}.", where=where, remedy=_TRUNCATED) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ExportError(path, f"no valid YAML: {error}.", remedy=_NOT_AN_EXPORT) from error
+
+
+def _check_end(path: Path, stream: BinaryIO) -> None:
+    """Refuse a file that stops in the middle of a line: its last value may be cut."""
+    size = stream.seek(0, 2)
+    if size == 0:
+        raise ExportError(path, "is empty.", remedy=_TRUNCATED)
+    stream.seek(size - 1)
+    if stream.read(1) not in b"\n}]":
+        raise ExportError(
+            path, "ends in the middle of a line.", remedy=f"{_TRUNCATED} If it is, end it with a newline."
+        )
+    stream.seek(0)
+
+
+class _Reader:
+    """One pass over one file.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+        The file, for messages.
+    stream : `typing.BinaryIO`
+        Its content.
+    """
+
+    def __init__(self, path: Path, stream: BinaryIO) -> None:
+        self._path = path
+        self._loader = _Loader(stream)
+        self._anchors: dict[str, Any] = {}
+        # Plain scalars and times repeat from record to record: instrument
+        # names, detectors, dates.
+        self._known: dict[tuple[str | None, str], Any] = {}
+        self._export = ExportFile(path, universe_version=0, universe_namespace="daf_butler")
+
+    def read(self) -> ExportFile:
+        loader = self._loader
+        loader.get_event()  # start of the stream
+        if isinstance(loader.peek_event(), yaml.StreamEndEvent):
+            self._fail("holds nothing.", remedy=_NOT_AN_EXPORT)
+        loader.get_event()  # start of the document
+        if not isinstance(loader.get_event(), yaml.MappingStartEvent):
+            self._fail("is YAML, but no butler export.", remedy=_NOT_AN_EXPORT)
+        header: dict[str, Any] = {}
+        for key in self._keys():
+            if key == "data":
+                header[key] = True
+                self._read_items()
+            else:
+                header[key] = self._value(loader.get_event())
+        self._check_header(header)
+        loader.get_event()  # end of the document
+        if not isinstance(loader.peek_event(), yaml.StreamEndEvent):
+            self._fail("holds more than one YAML document.", remedy="Split it: one export in each file.")
+        loader.dispose()
+        return self._export
+
+    def _check_header(self, header: dict[str, Any]) -> None:
+        if "version" not in header or "data" not in header:
+            lacking = " and ".join(f"'{key}'" for key in ("version", "data") if key not in header)
+            self._fail(f"is YAML, but no butler export: it has no {lacking}.", remedy=_NOT_AN_EXPORT)
+        text = str(header["version"])
+        try:
+            version = (1, 0, 0) if text == "0" else tuple(int(part) for part in text.split("."))
+        except ValueError:
+            self._fail(f"has the format version {text!r}, which is no version.", remedy=_NOT_AN_EXPORT)
+        if version[0] != FORMAT_VERSION[0] or version[:2] > FORMAT_VERSION[:2]:
+            known = ".".join(map(str, FORMAT_VERSION))
+            self._fail(
+                f"is of export format {text}; this project reads format 1.0.0 to {known}.",
+                remedy="Update dc2-replica, or export again with an older lsst-daf-butler.",
+            )
+        self._export.universe_version = int(header.get("universe_version") or 0)
+        self._export.universe_namespace = str(header.get("universe_namespace") or "daf_butler")
+
+    # Items
+
+    def _read_items(self) -> None:
+        event = self._loader.get_event()
+        if isinstance(event, yaml.ScalarEvent) and event.value in ("", "null", "~"):
+            return
+        if not isinstance(event, yaml.SequenceStartEvent):
+            self._fail("'data' is no list.", event, remedy=_NOT_AN_EXPORT)
+        kind = None
+        while not isinstance(event := self._loader.get_event(), yaml.SequenceEndEvent):
+            if not isinstance(event, yaml.MappingStartEvent):
+                self._fail("an item of 'data' is no mapping.", event, remedy=_NOT_AN_EXPORT)
+            kind = self._read_item(event)
+        if kind == "dataset":
+            self._check_last_record(event)
+
+    def _check_last_record(self, end: yaml.Event) -> None:
+        """Refuse a file that was cut between the lines of its last record."""
+        block = self._export.blocks[-1]
+        *before, last = block.records or [None]
+        if last is not None and last.formatter is None and before and before[-1].formatter is not None:
+            self._fail(
+                "has no formatter, although the one before it has.",
+                end,
+                record=f"{block.dataset_type} record {len(block.records)}",
+                remedy=_TRUNCATED,
+            )
+
+    def _read_item(self, start: yaml.MappingStartEvent) -> str | None:
+        item: dict[str, Any] = {}
+        records: list[DatasetRecord] | None = None
+        for key in self._keys():
+            if key == "records" and item.get("type") == "dataset":
+                records = list(self._read_dataset_records(str(item.get("dataset_type"))))
+            else:
+                item[key] = self._value(self._loader.get_event())
+        kind = item.get("type")
+        try:
+            if kind == "dataset":
+                if records is None:
+                    # The key 'records' stood before the key 'type'.
+                    label = str(item["dataset_type"])
+                    records = [
+                        self._dataset_record(record, label, number, start)
+                        for number, record in enumerate(item["records"] or [], 1)
+                    ]
+                self._export.blocks.append(DatasetBlock(item["dataset_type"], item["run"], records))
+            elif kind == "dimension":
+                self._add_dimension(item, start)
+            elif kind == "collection":
+                self._add_collection(item, start)
+            elif kind == "run":
+                self._export.collections.setdefault(
+                    item["name"], CollectionItem(item["name"], CollectionType.RUN, None, ())
+                )
+            elif kind == "dataset_type":
+                self._export.dataset_types[item["name"]] = DatasetTypeItem(
+                    item["name"],
+                    tuple(item["dimensions"]),
+                    item["storage_class"],
+                    bool(item.get("is_calibration", False)),
+                )
+            elif kind == "associations":
+                self._add_associations(item, start)
+            else:
+                self._fail(f"has an item of the unknown type {kind!r}.", start, remedy=_NOT_AN_EXPORT)
+        except KeyError as error:
+            self._fail(f"a {kind} item has no {error}.", start, remedy=_TRUNCATED)
+        except (TypeError, AttributeError) as error:
+            self._fail(f"a {kind} item is malformed ({error}).", start, remedy=_TRUNCATED)
+        return kind
+
+    def _add_dimension(self, item: dict[str, Any], start: yaml.Event) -> None:
+        records = item["records"] or []
+        for record in records:
+            if not isinstance(record, dict):
+                self._fail(f"a record of {item['element']} is no mapping.", start, remedy=_TRUNCATED)
+            for key, value in record.items():
+                # Old exports have YAML's own datetimes.
+                if isinstance(value, datetime):
+                    record[key] = astropy.time.Time(value, scale="utc")
+        self._export.dimensions.setdefault(item["element"], []).extend(records)
+
+    def _add_collection(self, item: dict[str, Any], start: yaml.Event) -> None:
+        try:
+            collection_type = CollectionType.from_name(item["collection_type"])
+        except KeyError:
+            self._fail(
+                f"collection {item['name']!r} is of the unknown type {item['collection_type']!r}.", start
+            )
+        children: tuple[str, ...] = ()
+        if collection_type is CollectionType.CHAINED:
+            # Old exports have pairs of a child and dataset type restrictions,
+            # which butlers no longer know.
+            children = tuple(c if isinstance(c, str) else c[0] for c in item["children"])
+        self._export.collections[item["name"]] = CollectionItem(
+            item["name"], collection_type, item.get("doc"), children
+        )
+
+    def _add_associations(self, item: dict[str, Any], start: yaml.Event) -> None:
+        collection, kind = item["collection"], item["collection_type"]
+        if kind == CollectionType.TAGGED.name:
+            ids = [self._dataset_id(value, start) for value in item["dataset_ids"]]
+            self._export.tags.setdefault(collection, []).extend(ids)
+        elif kind == CollectionType.CALIBRATION.name:
+            certifications = self._export.certifications.setdefault(collection, [])
+            for entry in item["validity_ranges"]:
+                # Old exports have begin and end in place of a timespan.
+                timespan = entry["timespan"] if "timespan" in entry else Timespan(entry["begin"], entry["end"])
+                ids = [self._dataset_id(value, start) for value in entry["dataset_ids"]]
+                certifications.append(Certification(timespan, ids))
+        else:
+            self._fail(f"has associations with {collection!r} of the type {kind!r}.", start)
+
+    # Datasets
+
+    def _read_dataset_records(self, label: str) -> Iterator[DatasetRecord]:
+        event = self._loader.get_event()
+        if isinstance(event, yaml.ScalarEvent) and event.value in ("", "null", "~"):
+            return
+        if not isinstance(event, yaml.SequenceStartEvent):
+            self._fail(f"the records of {label} are no list.", event, remedy=_TRUNCATED)
+        number = 0
+        while not isinstance(event := self._loader.get_event(), yaml.SequenceEndEvent):
+            number += 1
+            yield self._dataset_record(self._value(event), label, number, event)
+
+    def _dataset_record(self, record: Any, label: str, number: int, event: yaml.Event) -> DatasetRecord:
+        place = f"{label} record {number}"
+        if not isinstance(record, dict):
+            self._fail("is no mapping.", event, record=place, remedy=_TRUNCATED)
+        try:
+            ids, data_ids = record["dataset_id"], record["data_id"]
+        except KeyError as error:
+            self._fail(f"has no {error}.", event, record=place, remedy=_TRUNCATED)
+        ids = ids if isinstance(ids, list) else [ids]
+        data_ids = data_ids if isinstance(data_ids, list) else [data_ids]
+        if len(ids) != len(data_ids) or not ids:
+            self._fail(
+                f"has {len(ids)} dataset ids and {len(data_ids)} data ids.",
+                event,
+                record=place,
+                remedy=_TRUNCATED,
+            )
+        for data_id in data_ids:
+            if not isinstance(data_id, dict):
+                self._fail(f"has the data id {data_id!r}, which is no mapping.", event, record=place)
+        path, formatter = record.get("path"), record.get("formatter")
+        if not isinstance(path, str | None) or not isinstance(formatter, str | None):
+            self._fail("has a path or a formatter that is no text.", event, record=place)
+        return DatasetRecord(
+            tuple(self._dataset_id(value, event) for value in ids),
+            tuple(data_ids),
+            path,
+            None if formatter is None else sys.intern(formatter),
+        )
+
+    def _dataset_id(self, value: Any, event: yaml.Event) -> uuid.UUID:
+        if isinstance(value, uuid.UUID):
+            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return uuid.uuid3(_INTEGER_ID_NAMESPACE, str(value))
+        self._fail(f"has {value!r} where a dataset id is expected.", event, remedy=_TRUNCATED)
+
+    # YAML
+
+    def _keys(self) -> Iterator[str]:
+        """Yield the keys of a mapping that has begun; the caller takes each value."""
+        while not isinstance(event := self._loader.get_event(), yaml.MappingEndEvent):
+            key = self._value(event)
+            if not isinstance(key, str):
+                self._fail(f"has the key {key!r}, which is no text.", event)
+            yield key
+
+    def _value(self, event: yaml.Event) -> Any:
+        kind = type(event)
+        value: Any
+        if kind is yaml.ScalarEvent:
+            value = self._scalar(event)
+        elif kind is yaml.AliasEvent:
+            if event.anchor not in self._anchors:
+                self._fail(f"refers to the unknown anchor {event.anchor!r}.", event)
+            return self._anchors[event.anchor]
+        elif event.tag is not None and not event.tag.startswith("tag:yaml.org,2002:"):
+            value = self._construct(self._node(event), event)
+        elif kind is yaml.SequenceStartEvent:
+            value = []
+            get_event = self._loader.get_event
+            while type(item := get_event()) is not yaml.SequenceEndEvent:
+                value.append(self._value(item))
+        else:
+            value = {}
+            get_event = self._loader.get_event
+            while type(item := get_event()) is not yaml.MappingEndEvent:
+                key = self._value(item)
+                try:
+                    value[key] = self._value(get_event())
+                except TypeError:
+                    self._fail(f"has the key {key!r}, which is no text.", event)
+        if event.anchor is not None:
+            self._anchors[event.anchor] = value
+        return value
+
+    def _scalar(self, event: yaml.ScalarEvent) -> Any:
+        tag, text = event.tag, event.value
+        if tag == "!uuid":
+            try:
+                return uuid.UUID(hex=text)
+            except ValueError:
+                self._fail(f"has {text!r} where a UUID is expected.", event, remedy=_TRUNCATED)
+        if tag is None and not event.implicit[0]:
+            return text
+        key = (tag, text)
+        if key in self._known:
+            return self._known[key]
+        value = self._construct(self._scalar_node(event), event)
+        if len(text) < 40 and len(self._known) < 200_000:
+            self._known[key] = value
+        return value
+
+    def _scalar_node(self, event: yaml.ScalarEvent) -> yaml.ScalarNode:
+        tag = event.tag
+        if tag is None or tag == "!":
+            tag = self._loader.resolve(yaml.ScalarNode, event.value, event.implicit)
+        return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
+
+    def _node(self, event: yaml.Event) -> yaml.Node:
+        """Compose the node that a tagged object, such as a region, is made from."""
+        if isinstance(event, yaml.ScalarEvent):
+            return self._scalar_node(event)
+        if isinstance(event, yaml.AliasEvent):
+            self._fail("has an alias inside a tagged object, which is not supported.", event)
+        tag = event.tag or self._loader.resolve(yaml.MappingNode, None, event.implicit)
+        get_event = self._loader.get_event
+        if isinstance(event, yaml.SequenceStartEvent):
+            items = []
+            while not isinstance(item := get_event(), yaml.SequenceEndEvent):
+                items.append(self._node(item))
+            return yaml.SequenceNode(tag, items, event.start_mark)
+        pairs = []
+        while not isinstance(item := get_event(), yaml.MappingEndEvent):
+            pairs.append((self._node(item), self._node(get_event())))
+        return yaml.MappingNode(tag, pairs, event.start_mark)
+
+    def _construct(self, node: yaml.Node, event: yaml.Event) -> Any:
+        try:
+            return self._loader.construct_object(node, deep=True)
+        except yaml.constructor.ConstructorError as error:
+            self._fail(f"has a value that is not known here: {error.problem}.", event)
+        except Exception as error:
+            self._fail(f"has a value that makes no sense: {error}.", event, remedy=_TRUNCATED)
+
+    def _fail(
+        self, problem: str, event: yaml.Event | None = None, *, record: str = "", remedy: str = ""
+    ) -> NoReturn:
+        line = f"line {event.start_mark.line + 1}" if event is not None else ""
+        where = ", ".join(part for part in (record, line) if part)
+        raise ExportError(self._path, problem, where=where, remedy=remedy)
