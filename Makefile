@@ -1,0 +1,92 @@
+# make help lists the targets.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+
+# The environment of the tests, and the one with the oldest lsst-daf-butler.
+VENV ?= build/venv
+VENV_FLOOR ?= build/venv-floor
+DEMO_DIR ?= build/demo
+SAMPLE_DIR ?=
+# The scenarios of `make molecule`, in this order.
+SCENARIOS ?= default guard two_hosts existing
+# Processes for the unit tests.
+JOBS ?= 2
+
+PACKAGE := files/butler_replica
+PYTEST := $(abspath $(VENV))/bin/pytest
+export PATH := $(abspath $(VENV))/bin:$(PATH)
+export ANSIBLE_CONFIG := $(CURDIR)/ansible.cfg
+export ANSIBLE_HOME := $(CURDIR)/build/ansible
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+
+.PHONY: demo
+demo: ## a replica of the sample in DEMO_DIR (build/demo): SQLite, no root
+	@tools/demo "$(DEMO_DIR)"
+
+.PHONY: sample
+sample: venv ## write the sample DC2 to SAMPLE_DIR=...
+	@test -n "$(SAMPLE_DIR)" || { echo "make sample SAMPLE_DIR=the folder to write the sample to" >&2; exit 2; }
+	@butler-replica sample "$(SAMPLE_DIR)"
+
+.PHONY: test
+test: ## everything that must pass; as root it installs what is missing (Docker too)
+	@tools/system-packages
+	@tools/timed lint $(MAKE) lint
+	@tools/timed unit-tests $(MAKE) unit PYTEST_ARGS="$(PYTEST_ARGS)"
+	@tools/timed oldest-butler $(MAKE) floor
+	@tools/timed demo-test $(MAKE) demo-test
+	@tools/timed molecule $(MAKE) molecule
+	@echo "All tests passed."
+
+.PHONY: test-fast
+test-fast: lint ## lint and the fast unit tests: no Docker, no PostgreSQL
+	@cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 $(PYTEST) -n $(JOBS) -m "not slow and not postgres" $(PYTEST_ARGS)
+
+.PHONY: lint
+lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation against the source
+	yamllint --strict .
+	ansible-lint --offline --strict
+	ruff check $(PACKAGE) plugins tools
+	ruff format --check $(PACKAGE) plugins tools
+	cd $(PACKAGE) && mypy
+	shellcheck $$(grep -rlE '^#!.*bash' tools .ci molecule)
+	python tools/check_argument_specs.py
+	python tools/role_readmes.py --check
+	for playbook in site.yml playbooks/*.yml; do ansible-playbook --syntax-check -i inventory/vm "$$playbook" >/dev/null; done
+	for module in plugins/modules/*.py; do ansible-doc -t module "$$(basename "$$module" .py)" >/dev/null; done
+
+.PHONY: unit
+unit: venv ## all tests of the package, those against a real PostgreSQL included
+	cd $(PACKAGE) && $(PYTEST) -n $(JOBS) $(PYTEST_ARGS)
+
+.PHONY: floor
+floor: ## the fast tests with the oldest lsst-daf-butler
+	@tools/venv $(VENV_FLOOR) -r requirements/floor.txt -e '$(PACKAGE)[postgres,test]'
+	cd $(PACKAGE) && $(abspath $(VENV_FLOOR))/bin/pytest -n $(JOBS) -m "not slow" $(PYTEST_ARGS)
+
+.PHONY: molecule
+molecule: venv ## every Molecule scenario of SCENARIOS, in containers
+	@tools/docker-engine
+	@for scenario in $(SCENARIOS); do tools/timed "molecule $$scenario" molecule test --scenario-name "$$scenario"; done
+
+.PHONY: demo-test
+demo-test: ## make demo as an ordinary user, from a clone of what is committed
+	@tools/demo-test
+
+.PHONY: bench
+bench: venv ## the benchmarks
+	@for benchmark in $(PACKAGE)/benchmarks/bench_*.py; do echo "== $$benchmark"; python "$$benchmark"; done
+
+.PHONY: venv
+venv: ## the environment of the tests (VENV)
+	@tools/venv $(VENV) -r requirements/test.txt -e '$(PACKAGE)[postgres,test]'
+
+.PHONY: clean
+clean: ## remove build/ (not the containers and images)
+	rm -rf build
