@@ -7,6 +7,7 @@ __all__ = [
     "CollectionsResult",
     "ensure_collections",
     "merge_children",
+    "plan_collections",
     "set_chain",
 ]
 
@@ -17,8 +18,9 @@ from typing import Any
 from lsst.daf.butler import Butler, CollectionInfo, CollectionType
 from rich.console import Console
 
-from .connect import open_butler
+from .connect import database_errors, open_butler
 from .errors import ConflictError
+from .internals import datastore_root
 from .lock import repository_lock
 from .sets import Collection, parse_collections
 
@@ -184,12 +186,13 @@ def set_chain(
     """
     wanted = Collection(name=name, type=CollectionType.CHAINED, children=tuple(children), doc=doc)
     butler = open_butler(repo, writeable=not dry_run)
-    if dry_run:
-        return _plan_chain(_Collections.of(butler), wanted)
-    with repository_lock(repo):
-        result = _plan_chain(_Collections.of(butler), wanted)
-        with butler.transaction():
-            _apply_chain(butler, result)
+    with database_errors(repo):
+        if dry_run:
+            return _plan_chain(_Collections.of(butler), wanted)
+        with repository_lock(datastore_root(butler)):
+            result = _plan_chain(_Collections.of(butler), wanted)
+            with butler.transaction():
+                _apply_chain(butler, result)
     return result
 
 
@@ -231,17 +234,19 @@ def ensure_collections(
         Raised if a name belongs to a collection of another type, or if a chain
         would contain itself. Nothing is changed then.
     """
-    wanted = {item.name: item for item in parse_collections(descriptions)}
+    wanted = parse_collections(descriptions)
     butler = open_butler(repo, writeable=not dry_run)
-    if dry_run:
-        return _plan_collections(butler, wanted, stage)
-    with repository_lock(repo):
-        result = _plan_collections(butler, wanted, stage)
-        with butler.transaction():
-            for name, kind in result.made.items():
-                butler.collections.register(name, CollectionType.from_name(kind), wanted[name].doc)
-            for chain in result.chains:
-                _apply_chain(butler, chain)
+    with database_errors(repo):
+        if dry_run:
+            return plan_collections(butler, wanted, stage)
+        with repository_lock(datastore_root(butler)):
+            result = plan_collections(butler, wanted, stage)
+            with butler.transaction():
+                docs = {item.name: item.doc for item in wanted}
+                for name, kind in result.made.items():
+                    butler.collections.register(name, CollectionType.from_name(kind), docs[name])
+                for chain in result.chains:
+                    _apply_chain(butler, chain)
     return result
 
 
@@ -266,7 +271,8 @@ class _Collections:
         found = self.types.get(wanted.name, wanted.type)
         if found is not wanted.type:
             raise ConflictError(
-                f"Collection '{wanted.name}' is {found.name} in the repository and {wanted.type.name} is wanted. "
+                f"Collection '{wanted.name}' is {found.name} in the repository, and {wanted.type.name} is "
+                "wanted. "
                 "Give the one that is wanted another name, or remove the other (butler remove-collections)."
             )
 
@@ -277,7 +283,9 @@ class _Collections:
             trail.append(chain)
             for child in self.children.get(chain, ()):
                 if child == name:
-                    raise ConflictError(f"Chain '{name}' would contain itself: {' -> '.join([*trail, name])}.")
+                    raise ConflictError(
+                        f"Chain '{name}' would contain itself: {' -> '.join([*trail, name])}."
+                    )
                 if child not in trail:
                     follow(child)
             trail.pop()
@@ -290,7 +298,9 @@ def _plan_chain(collections: _Collections, wanted: Collection) -> ChainResult:
     name = wanted.name
     collections.check_type(wanted)
     before = collections.children.get(name)
-    children = dict.fromkeys(child for child in wanted.children if child == name or child in collections.types)
+    children = dict.fromkeys(
+        child for child in wanted.children if child == name or child in collections.types
+    )
     after = (*children, *(child for child in before or () if child not in children))
     doc_before = collections.docs.get(name, "")
     doc = doc_before if wanted.doc is None else wanted.doc
@@ -311,9 +321,31 @@ def _apply_chain(butler: Butler, chain: ChainResult) -> None:
         butler.collections.redefine_chain(chain.name, chain.after)
 
 
-def _plan_collections(
-    butler: Butler, wanted: Mapping[str, Collection], stage: str | None
+def plan_collections(
+    butler: Butler, descriptions: Iterable[Collection], stage: str | None = None
 ) -> CollectionsResult:
+    """Say what `ensure_collections` would do.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository; it is only read.
+    descriptions : `~collections.abc.Iterable` [ `~butler_replica.sets.Collection` ]
+        The collections described.
+    stage : `str`, optional
+        As in `ensure_collections`.
+
+    Returns
+    -------
+    result : `CollectionsResult`
+        What would be made, changed, left as it is, and skipped.
+
+    Raises
+    ------
+    ConflictError
+        As in `ensure_collections`.
+    """
+    wanted = {item.name: item for item in descriptions}
     collections = _Collections.of(butler)
     for item in wanted.values():
         collections.check_type(item)
@@ -333,10 +365,10 @@ def _plan_collections(
     result = CollectionsResult()
     members = dict.fromkeys(child for name in chains for child in wanted[name].children)
     for name in members:
-        item = wanted.get(name)
-        if item and item.type is not CollectionType.CHAINED and name not in collections.types:
-            collections.types[name] = item.type
-            result.made[name] = item.type.name
+        member = wanted.get(name)
+        if member and member.type is not CollectionType.CHAINED and name not in collections.types:
+            collections.types[name] = member.type
+            result.made[name] = member.type.name
     result.chains = [_plan_chain(collections, wanted[name]) for name in chains]
     for name, item in wanted.items():
         if name in collections.types or (stage is not None and item.stage != stage):

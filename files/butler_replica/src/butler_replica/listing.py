@@ -83,7 +83,11 @@ class Listing:
             return found
         try:
             with os.scandir(folder) as entries:
-                found = {entry.name: entry.is_symlink() for entry in entries}
+                found = {
+                    entry.name: entry.is_symlink()
+                    for entry in entries
+                    if not entry.is_dir(follow_symlinks=False)
+                }
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise ArtifactError(

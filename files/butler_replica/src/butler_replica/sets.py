@@ -4,7 +4,6 @@ from __future__ import annotations
 
 __all__ = [
     "STAGES",
-    "TRANSFERS",
     "Collection",
     "ImportSet",
     "load_description",
@@ -20,16 +19,13 @@ import yaml
 from lsst.daf.butler import CollectionType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from .artifacts import TRANSFER_MODES, parse_rewrite
 from .errors import ReplicaError
 
 Stage = Literal["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"]
-Transfer = Literal["auto", "copy", "direct", "hardlink", "link", "relsymlink", "symlink"]
 
 STAGES: tuple[str, ...] = get_args(Stage)
 """Stages of a replication that import something, in their order."""
-
-TRANSFERS: tuple[str, ...] = get_args(Transfer)
-"""Ways to bring an artifact into the repository; ``move`` is none, since inputs stay as they are."""
 
 
 class _Description(BaseModel):
@@ -59,7 +55,7 @@ class ImportSet(_Description):
 
     collections: Literal["keep", "drop-chains", "drop"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
-    transfer: Transfer = "symlink"
+    transfer: str = "symlink"
 
     @field_validator("exports", mode="before")
     @classmethod
@@ -71,6 +67,13 @@ class ImportSet(_Description):
     @classmethod
     def _no_folder(cls, value: Any) -> Any:
         return str(value) if isinstance(value, Path) else value or None
+
+    @field_validator("transfer")
+    @classmethod
+    def _known_transfer(cls, value: str) -> str:
+        if value not in TRANSFER_MODES:
+            raise ValueError(f"'{value}' is none of {', '.join(TRANSFER_MODES)}")
+        return value
 
     @field_validator("rewrite", mode="before")
     @classmethod
@@ -87,10 +90,11 @@ class ImportSet(_Description):
 
 def _pair(rule: Any) -> tuple[str, str]:
     if isinstance(rule, str):
-        old, equals, new = rule.partition("=")
-        if not equals:
-            raise ValueError(f"'{rule}' is not of the form OLD=NEW")
-    elif isinstance(rule, Mapping):
+        try:
+            return parse_rewrite(rule)
+        except ReplicaError as error:
+            raise ValueError(str(error).rstrip(".")) from error
+    if isinstance(rule, Mapping):
         if set(rule) != {"old", "new"}:
             raise ValueError(f"a rule has the keys 'old' and 'new', this one has {sorted(map(str, rule))}")
         old, new = rule["old"], rule["new"]
@@ -122,7 +126,9 @@ class Collection(_Description):
         try:
             return CollectionType.from_name(value)
         except KeyError:
-            raise ValueError(f"'{value}' is none of {', '.join(sorted(CollectionType.__members__))}") from None
+            raise ValueError(
+                f"'{value}' is none of {', '.join(sorted(CollectionType.__members__))}"
+            ) from None
 
     @field_validator("children", mode="before")
     @classmethod
@@ -234,7 +240,9 @@ def _parse(model: type[D], items: Iterable[D | Mapping[str, Any]], kind: str) ->
         except ValidationError as error:
             problems += [f"{label}: {_problem(detail)}" for detail in error.errors()]
     names = [item.name for item in parsed]
-    problems += [f"{kind} '{name}': there are several" for name in dict.fromkeys(names) if names.count(name) > 1]
+    problems += [
+        f"{kind} '{name}': there are several" for name in dict.fromkeys(names) if names.count(name) > 1
+    ]
     if problems:
         raise ReplicaError("; ".join(problems) + ".")
     return parsed
@@ -248,4 +256,8 @@ def _problem(detail: Mapping[str, Any]) -> str:
         return f"key '{key}' is missing"
     message = detail["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    return f"{key}: {message}" + (f", not {detail['input']!r}" if detail["type"] == "literal_error" else "") if key else message
+    return (
+        f"{key}: {message}" + (f", not {detail['input']!r}" if detail["type"] == "literal_error" else "")
+        if key
+        else message
+    )

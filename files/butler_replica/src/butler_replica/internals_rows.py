@@ -1,0 +1,156 @@
+"""Private lsst-daf-butler API for looking at, and removing, very many datasets.
+
+``Butler._registry._managers`` (``datasets._static``, ``collections``), ``Butler._registry._db``, ``FileDatastore._table``
+    The tables of datasets and datastore records. One joined query streams a
+    million datasets in seconds; the public queries make a `DatasetRef` with
+    its data ID of each and ask for the records one by one.
+``Butler._datastore.forget``
+    Removes datastore records and nothing else. ``Butler.pruneDatasets``
+    empties the trash after it, which deletes files.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DatasetRow", "artifact_path", "count_orphan_records", "dataset_rows", "forget_datasets"]
+
+import uuid
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
+
+import sqlalchemy
+from lsst.daf.butler import Butler
+from lsst.daf.butler.registry.interfaces import FakeDatasetRef
+from lsst.resources import ResourcePath
+
+from .internals import file_datastore
+
+_ROWS = 10_000
+_IN_LIMIT = 1_000
+
+
+class DatasetRow(NamedTuple):
+    """A dataset that is registered, and one of its artifacts."""
+
+    id: uuid.UUID
+    dataset_type: str
+    run: str
+    path: str | None
+    """As the datastore records it; `None` without a record."""
+
+
+def _tables(butler: Butler) -> tuple[sqlalchemy.Table, sqlalchemy.Table]:
+    registry = butler._registry  # type: ignore[attr-defined]
+    records = file_datastore(butler)._table
+    return registry._managers.datasets._static.dataset, records._table  # type: ignore[attr-defined]
+
+
+def dataset_rows(butler: Butler, ids: Collection[uuid.UUID] | None = None) -> Iterator[Sequence[DatasetRow]]:
+    """Stream the datasets of a repository with the paths of their artifacts.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ids : `~collections.abc.Collection` [ `uuid.UUID` ], optional
+        Only these datasets.
+
+    Yields
+    ------
+    rows : `~collections.abc.Sequence` [ `DatasetRow` ]
+        Some thousand rows, by path; one for each component of a disassembled
+        dataset.
+    """
+    registry = butler._registry  # type: ignore[attr-defined]
+    managers = registry._managers
+    dataset, records = _tables(butler)
+    dataset_type = managers.datasets._static.dataset_type
+    run_key, run_source = managers.collections.lookup_name_sql(
+        dataset.columns[managers.collections.getRunForeignKeyName()],
+        dataset.join(dataset_type, dataset.columns.dataset_type_id == dataset_type.columns.id).join(
+            records, dataset.columns.id == records.columns.dataset_id, isouter=True
+        ),
+    )
+    query = (
+        sqlalchemy.select(dataset.columns.id, dataset_type.columns.name, run_key, records.columns.path)
+        .select_from(run_source)
+        .execution_options(yield_per=_ROWS)
+    )
+    if ids is None:
+        queries = [query.order_by(records.columns.path)]
+    else:
+        listed = list(ids)
+        queries = [
+            query.where(dataset.columns.id.in_(listed[start : start + _IN_LIMIT]))
+            for start in range(0, len(listed), _IN_LIMIT)
+        ]
+    for one in queries:
+        with registry._db.query(one) as result:
+            for rows in result.partitions(_ROWS):
+                yield [DatasetRow(*row) for row in rows]
+
+
+def count_orphan_records(butler: Butler) -> int:
+    """Return the number of datastore records without a registered dataset.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+
+    Returns
+    -------
+    count : `int`
+        Number of records.
+    """
+    dataset, records = _tables(butler)
+    query = sqlalchemy.select(sqlalchemy.func.count()).select_from(
+        records.join(dataset, dataset.columns.id == records.columns.dataset_id, isouter=True)
+    )
+    with butler._registry._db.query(query.where(dataset.columns.id.is_(None))) as result:  # type: ignore[attr-defined]
+        return int(result.scalar_one())
+
+
+def artifact_path(butler: Butler) -> Callable[[str], str | ResourcePath]:
+    """Return a function that finds the artifact that a datastore record names.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+
+    Returns
+    -------
+    locate : `~collections.abc.Callable`
+        Takes the path of a record; returns the absolute path of a local
+        file, or the URI of one that is not local.
+    """
+    root = file_datastore(butler).root
+
+    def locate(path: str) -> str | ResourcePath:
+        bare = path.rpartition("#")[0] or path
+        if bare.startswith("file:///") and "%" not in bare:
+            return bare.removeprefix("file://")
+        if ":" not in bare and "%" not in bare:
+            return f"{root.ospath}{bare}"
+        uri = ResourcePath(bare, root=root, forceAbsolute=True)
+        return uri.ospath if uri.isLocal else uri
+
+    return locate
+
+
+def forget_datasets(butler: Butler, ids: Collection[uuid.UUID]) -> None:
+    """Remove datasets from the registry and the datastore's records, in one transaction.
+
+    No artifact is touched.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ids : `~collections.abc.Collection` [ `uuid.UUID` ]
+        Datasets to remove.
+    """
+    refs = [FakeDatasetRef(one) for one in ids]
+    with butler.transaction():
+        butler._datastore.forget(refs)  # type: ignore[arg-type]
+        butler._registry._managers.datasets.delete(refs)  # type: ignore[attr-defined]

@@ -1,0 +1,443 @@
+"""Compare a repository with what its exports promised."""
+
+from __future__ import annotations
+
+__all__ = ["CalibrationCheck", "DatasetCheck", "VerifyResult", "verify"]
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from lsst.daf.butler import Butler, CollectionType
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from .artifacts import PathMapper
+from .chains import merge_children, plan_collections
+from .connect import database_errors, open_butler
+from .errors import ConflictError, ReplicaError
+from .exports.files import find_exports
+from .exports.model import DatasetRecord, ExportFile
+from .exports.reader import read_export
+from .internals_rows import count_orphan_records
+from .inventory import Group, Inventory, State, as_bytes, take_inventory
+from .listing import Listing
+from .sets import Collection, ImportSet, parse_collections, parse_sets
+
+
+@dataclass
+class DatasetCheck:
+    """Datasets of one dataset type and run that one import set promised."""
+
+    set: str
+    """Name of the import set; empty for datasets that no export promised."""
+
+    dataset_type: str
+    run: str
+    promised: int = 0
+    registered: int = 0
+    recorded: int = 0
+    """With a datastore record."""
+
+    on_disk: int = 0
+    """With a datastore record and its artifact."""
+
+    without_artifact: int = 0
+    """Left out, pruned, or registered alone, and the import set allows it: there is no artifact."""
+
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass
+class CalibrationCheck:
+    """Validity ranges of one CALIBRATION collection."""
+
+    collection: str
+    promised: int
+    """Ranges that the exports certify for datasets that are registered."""
+
+    found: int
+    """Those of them that are there."""
+
+    total: int
+    """All ranges that are there."""
+
+
+@dataclass
+class VerifyResult:
+    """Whether a repository is what it should be."""
+
+    repo: str
+    datasets: list[DatasetCheck] = field(default_factory=list)
+    calibrations: list[CalibrationCheck] = field(default_factory=list)
+    chains: dict[str, list[str]] = field(default_factory=dict)
+    """Children, in search order, of every chain."""
+
+    open_chains: dict[str, list[str]] = field(default_factory=dict)
+    """Children that a chain should have and that do not exist, by chain."""
+
+    skipped_collections: dict[str, str] = field(default_factory=dict)
+    """Reason by name of the collections described that are not needed."""
+
+    failures: list[str] = field(default_factory=list)
+    """What does not hold, one sentence each."""
+
+    changed = False
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything holds."""
+        return not self.failures
+
+    def totals(self) -> dict[str, int]:
+        """Return the number of datasets in each column of the table."""
+        return {
+            column: sum(getattr(check, column) for check in self.datasets)
+            for column in ("promised", "registered", "recorded", "on_disk", "without_artifact")
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON data."""
+        return {
+            "ok": self.ok,
+            "failures": self.failures,
+            "totals": self.totals(),
+            "datasets": [asdict(check) for check in self.datasets],
+            "calibrations": [asdict(check) for check in self.calibrations],
+            "chains": self.chains,
+            "open_chains": self.open_chains,
+            "skipped_collections": self.skipped_collections,
+        }
+
+    def show(self, console: Console) -> None:
+        """Print the tables and what does not hold."""
+        table = Table(title=f"Datasets of {self.repo}", show_footer=True)
+        with_sets = any(check.set for check in self.datasets)
+        for header in (*(["import set"] if with_sets else []), "dataset type", "run"):
+            table.add_column(header)
+        totals = self.totals()
+        columns = [column for column in totals if with_sets or column not in ("promised", "without_artifact")]
+        for column in columns:
+            table.add_column(column.replace("_", " "), justify="right", footer=str(totals[column]))
+        table.add_column("")
+        table.columns[0].footer = "all"
+        for check in self.datasets:
+            table.add_row(
+                *([check.set] if with_sets else []),
+                check.dataset_type,
+                check.run,
+                *(str(getattr(check, column)) for column in columns),
+                "[red]wrong[/red]" if check.problems else "ok",
+            )
+        console.print(table)
+        if self.calibrations:
+            ranges = Table(title="Validity ranges")
+            ranges.add_column("CALIBRATION collection")
+            for header in ("promised", "found", "in all"):
+                ranges.add_column(header, justify="right")
+            for calibration in self.calibrations:
+                counts = (calibration.promised, calibration.found, calibration.total)
+                ranges.add_row(calibration.collection, *map(str, counts))
+            console.print(ranges)
+        for name, children in self.chains.items():
+            console.print(f"chain {name} -> {', '.join(children) or 'no children'}", markup=False)
+        for name, children in self.open_chains.items():
+            console.print(f"open chain {name}: no collection {', '.join(children)}", markup=False)
+        for name, reason in self.skipped_collections.items():
+            console.print(f"not made: {name}, {reason}", markup=False)
+        for failure in self.failures:
+            console.print(f"WRONG: {failure}", markup=False, style="red")
+        console.print(
+            "The replica is as it should be." if self.ok else f"{len(self.failures)} things are wrong."
+        )
+
+
+def verify(
+    repo: str,
+    sets: Iterable[ImportSet | Mapping[str, Any]] = (),
+    collections: Iterable[Collection | Mapping[str, Any]] = (),
+) -> VerifyResult:
+    """Compare registry, datastore and disk with what the exports promised.
+
+    Without import sets, only registry, datastore and disk with one another.
+
+    Parameters
+    ----------
+    repo : `str`
+        Root or label of the repository; it is only read.
+    sets : `~collections.abc.Iterable`, optional
+        Import sets, whose exports are read one at a time.
+    collections : `~collections.abc.Iterable`, optional
+        Descriptions of collections, as for
+        `~butler_replica.chains.ensure_collections`.
+
+    Returns
+    -------
+    result : `VerifyResult`
+        What was found; ``ok`` is false where something does not hold.
+    """
+    sets = parse_sets(sets)
+    described = parse_collections(collections)
+    exports = {one.name: _find(one) for one in sets}
+    butler = open_butler(repo)
+    result = VerifyResult(str(repo))
+    with database_errors(repo):
+        inventory = take_inventory(butler)
+        comparison = _Comparison(inventory)
+        for one in sets:
+            result.datasets += comparison.check_set(one, exports[one.name])
+        result.datasets += comparison.check_rest()
+        for check in result.datasets:
+            where = f"{check.dataset_type} in {check.run}"
+            where = f"import set '{check.set}': {where}" if check.set else where
+            result.failures += [f"{where}: {problem}" for problem in check.problems]
+        if orphans := count_orphan_records(butler):
+            result.failures.append(f"{orphans} datastore records belong to no registered dataset")
+        _check_collections(butler, described, comparison.promises, result)
+        _check_associations(butler, inventory, comparison.promises, result)
+    return result
+
+
+def _find(one: ImportSet) -> list[Path]:
+    try:
+        return find_exports(one.exports)
+    except ReplicaError as error:
+        raise ReplicaError(f"import set '{one.name}': {error}") from error
+
+
+class _Promises:
+    """What the exports say of collections, all sets together."""
+
+    def __init__(self) -> None:
+        self.types: dict[str, CollectionType] = {}
+        self.children: dict[str, tuple[str, ...]] = {}
+        self.tags: dict[str, set[bytes]] = defaultdict(set)
+        self.ranges: dict[str, set[tuple[bytes, tuple[int, int]]]] = defaultdict(set)
+
+    def add(self, export: ExportFile, policy: str) -> None:
+        if policy == "drop":
+            return
+        for item in export.collections.values():
+            if item.type is CollectionType.CHAINED:
+                if policy == "drop-chains":
+                    continue
+                self.children[item.name] = merge_children(self.children.get(item.name, ()), item.children)
+            self.types[item.name] = item.type
+        for name, ids in export.tags.items():
+            self.tags[name].update(one.bytes for one in ids)
+        for name, certifications in export.certifications.items():
+            self.ranges[name].update(
+                (one.bytes, certification.timespan.nsec)
+                for certification in certifications
+                for one in certification.ids
+            )
+
+
+@dataclass
+class _Promised:
+    """Datasets of one group that the exports of a set name; an ID can come several times."""
+
+    ids: list[NDArray[np.bytes_]] = field(default_factory=list)
+    available: list[NDArray[np.bool_]] = field(default_factory=list)
+    """Whether the artifact of each is where the set says; looked at only for what is not stored."""
+
+    def distinct(self) -> tuple[NDArray[np.bytes_], NDArray[np.bool_]]:
+        ids, place = np.unique(np.concatenate(self.ids), return_inverse=True)
+        available = np.zeros(len(ids), dtype=bool)
+        np.logical_or.at(available, place, np.concatenate(self.available))
+        return ids, available
+
+
+class _Comparison:
+    """What the exports promised beside what the repository holds."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self.inventory = inventory
+        self.covered = np.zeros(len(inventory.ids), dtype=bool)
+        self.promises = _Promises()
+
+    def check_set(self, one: ImportSet, paths: Iterable[Path]) -> Iterator[DatasetCheck]:
+        """Compare the datasets of one import set, reading its exports one at a time."""
+        promised: dict[Group, _Promised] = defaultdict(_Promised)
+        listing = Listing()
+        for path in paths:
+            export = read_export(path)
+            self.promises.add(export, one.collections)
+            mapper = PathMapper(one.rewrite, Path(one.artifacts) if one.artifacts else path.parent)
+            for block in export.blocks:
+                ids = as_bytes(dataset_id for record in block.records for dataset_id in record.ids)
+                records = (record for record in block.records for _ in record.ids)
+                states = self._states(self.inventory.find(ids)).tolist()
+                available = [
+                    state != State.STORED and _is_available(record, mapper, listing)
+                    for record, state in zip(records, states, strict=True)
+                ]
+                datasets = promised[Group(block.dataset_type, block.run)]
+                datasets.ids.append(ids)
+                datasets.available.append(np.array(available, dtype=bool))
+        for group in sorted(promised):
+            yield self._check_group(one, group, promised[group])
+
+    def _states(self, where: NDArray[np.intp]) -> NDArray[np.uint8]:
+        state = np.zeros(len(where), dtype=np.uint8)
+        state[where >= 0] = self.inventory.state[where[where >= 0]]
+        return state
+
+    def _check_group(self, one: ImportSet, group: Group, promised: _Promised) -> DatasetCheck:
+        ids, available = promised.distinct()
+        where = self.inventory.find(ids)
+        state = self._states(where)
+        known = where[where >= 0]
+        self.covered[known] = True
+        check = DatasetCheck(
+            one.name,
+            *group,
+            promised=len(ids),
+            registered=len(known),
+            recorded=int(np.count_nonzero(state >= State.DANGLING)),
+            on_disk=int(np.count_nonzero(state == State.STORED)),
+        )
+        for index in np.unique(self.inventory.group[known]).tolist():
+            if (other := self.inventory.groups[index]) != group:
+                check.problems.append(f"some are registered as {other.dataset_type} in {other.run}")
+
+        def count(wanted: State, is_available: bool) -> int:
+            return int(np.count_nonzero((state == wanted) & (available == is_available)))
+
+        if lost := count(State.ABSENT, True):
+            check.problems.append(
+                f"{lost} are not registered although their artifacts are there; import them again"
+            )
+        if incomplete := count(State.REGISTERED, True):
+            check.problems.append(
+                f"{incomplete} have no datastore record although their artifacts are there; import them again"
+            )
+        without = count(State.ABSENT, False) + count(State.REGISTERED, False)
+        dangling = int(np.count_nonzero(state == State.DANGLING))
+        if one.missing == "register":
+            check.without_artifact = without + dangling
+            return check
+        if dangling:
+            check.problems.append(_dangling(dangling))
+        if one.missing == "skip":
+            check.without_artifact = without
+        elif without:
+            check.problems.append(
+                f"{without} have no artifact, which 'missing: fail' does not allow; get the files, or set skip"
+            )
+        return check
+
+    def check_rest(self) -> Iterator[DatasetCheck]:
+        """Check the datasets that no export promised: record and artifact have to agree."""
+        rest = ~self.covered
+        counts = np.zeros((len(self.inventory.groups), len(State)), dtype=np.int64)
+        np.add.at(counts, (self.inventory.group[rest], self.inventory.state[rest]), 1)
+        for group, index in sorted((group, index) for index, group in enumerate(self.inventory.groups)):
+            _, registered, dangling, stored = counts[index].tolist()
+            if registered + dangling + stored:
+                yield DatasetCheck(
+                    "",
+                    *group,
+                    registered=registered + dangling + stored,
+                    recorded=dangling + stored,
+                    on_disk=stored,
+                    problems=[_dangling(dangling)] if dangling else [],
+                )
+
+
+def _is_available(record: DatasetRecord, mapper: PathMapper, listing: Listing) -> bool:
+    if record.path is None:
+        return False
+    try:
+        return listing.exists(mapper(record.path))
+    except ValueError:
+        return False
+
+
+def _dangling(count: int) -> str:
+    return (
+        f"{count} have a datastore record and no artifact on disk; is the data mounted? If it is gone: prune"
+    )
+
+
+def _check_collections(
+    butler: Butler, described: Iterable[Collection], promises: _Promises, result: VerifyResult
+) -> None:
+    existing = {info.name: info for info in butler.collections.query_info("*")}
+    result.chains = {
+        info.name: list(info.children)
+        for info in sorted(existing.values())
+        if info.type is CollectionType.CHAINED
+    }
+    for name, kind in sorted(promises.types.items()):
+        if name not in existing:
+            result.failures.append(f"collection {name} ({kind.name}) of the exports does not exist")
+        elif existing[name].type is not kind:
+            result.failures.append(
+                f"collection {name} is {existing[name].type.name}, in the exports {kind.name}"
+            )
+    open_chains: dict[str, list[str]] = {}
+    for name, children in promises.children.items():
+        open_chains[name] = [child for child in children if child not in existing]
+        left = [child for child in children if child in existing and child not in result.chains.get(name, ())]
+        if name in result.chains and left:
+            result.failures.append(f"chain {name} lacks {', '.join(left)} of the exports")
+    try:
+        plan = plan_collections(butler, described)
+    except ConflictError as error:
+        result.failures.append(str(error).rstrip("."))
+    else:
+        result.failures += [f"collection {name} ({kind}) does not exist" for name, kind in plan.made.items()]
+        for chain in plan.chains:
+            if chain.before != chain.after:
+                is_now = "does not exist" if chain.before is None else f"is [{', '.join(chain.before)}]"
+                result.failures.append(
+                    f"chain {chain.name} {is_now} and should be [{', '.join(chain.after)}]"
+                )
+            open_chains.setdefault(chain.name, []).extend(chain.open)
+        result.skipped_collections = plan.skipped
+    result.open_chains = {name: list(dict.fromkeys(left)) for name, left in open_chains.items() if left}
+
+
+def _check_associations(
+    butler: Butler, inventory: Inventory, promises: _Promises, result: VerifyResult
+) -> None:
+    for info in sorted(butler.collections.query_info("*", CollectionType.TAGGED)):
+        promised = _registered(inventory, promises.tags.get(info.name, set()))
+        if promised and (
+            lost := promised - {dataset_id for dataset_id, _ in _associations(butler, info.name)}
+        ):
+            result.failures.append(f"TAGGED collection {info.name} lacks {len(lost)} datasets of the exports")
+    for info in sorted(butler.collections.query_info("*", CollectionType.CALIBRATION)):
+        ranges = promises.ranges.get(info.name, set())
+        known = _registered(inventory, {dataset_id for dataset_id, _ in ranges})
+        promised_ranges = {one for one in ranges if one[0] in known}
+        found = set(_associations(butler, info.name))
+        check = CalibrationCheck(info.name, len(promised_ranges), len(promised_ranges & found), len(found))
+        result.calibrations.append(check)
+        if check.found < check.promised:
+            result.failures.append(
+                f"CALIBRATION collection {info.name} lacks {check.promised - check.found} validity ranges "
+                "of the exports"
+            )
+
+
+def _registered(inventory: Inventory, ids: set[bytes]) -> set[bytes]:
+    listed = list(ids)
+    where = inventory.find(np.array(listed, dtype="S16"))
+    return {one for one, place in zip(listed, where.tolist(), strict=True) if place >= 0}
+
+
+def _associations(butler: Butler, collection: str) -> Iterator[tuple[bytes, tuple[int, int] | None]]:
+    """Yield dataset ID and validity range of everything in a TAGGED or CALIBRATION collection."""
+    summary = butler.collections.get_info(collection, include_summary=True)
+    for name in sorted(summary.dataset_types or ()):
+        for association in butler.registry.queryDatasetAssociations(
+            name, collections=[collection], collectionTypes=CollectionType.all(), flattenChains=False
+        ):
+            timespan = association.timespan
+            yield association.ref.id.bytes, None if timespan is None else timespan.nsec
