@@ -37,12 +37,16 @@ def find_exports(patterns: Iterable[str | Path]) -> list[Path]:
         raise ReplicaError("No export was given: name folders, files or globs of export files.")
     for pattern in patterns:
         text = str(Path(pattern).expanduser())
-        matches = [Path(text)] if Path(text).exists() else [Path(m) for m in sorted(glob.glob(text))]
+        matches = [Path(text)]
+        if not matches[0].exists():
+            matches = [Path(match) for match in sorted(glob.glob(text))]  # noqa: PTH207 (may be absolute)
         if not matches:
             raise ReplicaError(f"{text}: no such file or folder. Is the data mounted, is the path right?")
         found = [file for match in matches for file in _files_of(match)]
         if not found:
-            below = sorted({str(p.parent) for p in Path(text).glob("*/*.yaml")}) if Path(text).is_dir() else []
+            below = (
+                sorted({str(p.parent) for p in Path(text).glob("*/*.yaml")}) if Path(text).is_dir() else []
+            )
             hint = f" Its subfolders do ({', '.join(below[:3])}): name them, or '{text}/*'." if below else ""
             raise ReplicaError(f"{text}: holds no export file (*.yaml).{hint}")
         paths.update(dict.fromkeys(found))

@@ -192,7 +192,9 @@ def _add_day_obs(rows: Rows, classes: Mapping[str, str]) -> list[str]:
     without_timespan = set()
     for instrument, day in days:
         text = str(day)
-        midnight = astropy.time.Time(f"{text[:4]}-{text[4:6]}-{text[6:8]}T00:00:00", format="isot", scale="tai")
+        midnight = astropy.time.Time(
+            f"{text[:4]}-{text[4:6]}-{text[6:8]}T00:00:00", format="isot", scale="tai"
+        )
         offset = _day_obs_offset(classes.get(instrument), midnight)
         if offset is None:
             without_timespan.add(instrument)

@@ -108,7 +108,8 @@ class _Reader:
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         self._path = path
-        self._loader = _Loader(stream)
+        # Any: the types of the C loader's events are not described anywhere.
+        self._loader: Any = _Loader(stream)
         self._anchors: dict[str, Any] = {}
         # Plain scalars and times repeat from record to record: instrument
         # names, detectors, dates.
@@ -171,11 +172,16 @@ class _Reader:
         if kind == "dataset":
             self._check_last_record(event)
 
-    def _check_last_record(self, end: yaml.Event) -> None:
+    def _check_last_record(self, end: Any) -> None:
         """Refuse a file that was cut between the lines of its last record."""
         block = self._export.blocks[-1]
-        *before, last = block.records or [None]
-        if last is not None and last.formatter is None and before and before[-1].formatter is not None:
+        before, last = block.records[-2:] if len(block.records) > 1 else (None, None)
+        if (
+            last is not None
+            and before is not None
+            and last.formatter is None
+            and before.formatter is not None
+        ):
             self._fail(
                 "has no formatter, although the one before it has.",
                 end,
@@ -183,7 +189,7 @@ class _Reader:
                 remedy=_TRUNCATED,
             )
 
-    def _read_item(self, start: yaml.MappingStartEvent) -> str | None:
+    def _read_item(self, start: Any) -> str | None:
         item: dict[str, Any] = {}
         records: list[DatasetRecord] | None = None
         for key in self._keys():
@@ -191,7 +197,7 @@ class _Reader:
                 records = list(self._read_dataset_records(str(item.get("dataset_type"))))
             else:
                 item[key] = self._value(self._loader.get_event())
-        kind = item.get("type")
+        kind: str | None = item.get("type")
         try:
             if kind == "dataset":
                 if records is None:
@@ -227,7 +233,7 @@ class _Reader:
             self._fail(f"a {kind} item is malformed ({error}).", start, remedy=_TRUNCATED)
         return kind
 
-    def _add_dimension(self, item: dict[str, Any], start: yaml.Event) -> None:
+    def _add_dimension(self, item: dict[str, Any], start: Any) -> None:
         records = item["records"] or []
         for record in records:
             if not isinstance(record, dict):
@@ -238,7 +244,7 @@ class _Reader:
                     record[key] = astropy.time.Time(value, scale="utc")
         self._export.dimensions.setdefault(item["element"], []).extend(records)
 
-    def _add_collection(self, item: dict[str, Any], start: yaml.Event) -> None:
+    def _add_collection(self, item: dict[str, Any], start: Any) -> None:
         try:
             collection_type = CollectionType.from_name(item["collection_type"])
         except KeyError:
@@ -254,7 +260,7 @@ class _Reader:
             item["name"], collection_type, item.get("doc"), children
         )
 
-    def _add_associations(self, item: dict[str, Any], start: yaml.Event) -> None:
+    def _add_associations(self, item: dict[str, Any], start: Any) -> None:
         collection, kind = item["collection"], item["collection_type"]
         if kind == CollectionType.TAGGED.name:
             ids = [self._dataset_id(value, start) for value in item["dataset_ids"]]
@@ -263,7 +269,9 @@ class _Reader:
             certifications = self._export.certifications.setdefault(collection, [])
             for entry in item["validity_ranges"]:
                 # Old exports have begin and end in place of a timespan.
-                timespan = entry["timespan"] if "timespan" in entry else Timespan(entry["begin"], entry["end"])
+                timespan = (
+                    entry["timespan"] if "timespan" in entry else Timespan(entry["begin"], entry["end"])
+                )
                 ids = [self._dataset_id(value, start) for value in entry["dataset_ids"]]
                 certifications.append(Certification(timespan, ids))
         else:
@@ -282,7 +290,7 @@ class _Reader:
             number += 1
             yield self._dataset_record(self._value(event), label, number, event)
 
-    def _dataset_record(self, record: Any, label: str, number: int, event: yaml.Event) -> DatasetRecord:
+    def _dataset_record(self, record: Any, label: str, number: int, event: Any) -> DatasetRecord:
         place = f"{label} record {number}"
         if not isinstance(record, dict):
             self._fail("is no mapping.", event, record=place, remedy=_TRUNCATED)
@@ -312,12 +320,12 @@ class _Reader:
             None if formatter is None else sys.intern(formatter),
         )
 
-    def _dataset_id(self, value: Any, event: yaml.Event) -> uuid.UUID:
+    def _dataset_id(self, value: Any, event: Any) -> uuid.UUID:
         if isinstance(value, uuid.UUID):
             return value
         if isinstance(value, int) and not isinstance(value, bool):
             return uuid.uuid3(_INTEGER_ID_NAMESPACE, str(value))
-        self._fail(f"has {value!r} where a dataset id is expected.", event, remedy=_TRUNCATED)
+        return self._fail(f"has {value!r} where a dataset id is expected.", event, remedy=_TRUNCATED)
 
     # YAML
 
@@ -329,7 +337,7 @@ class _Reader:
                 self._fail(f"has the key {key!r}, which is no text.", event)
             yield key
 
-    def _value(self, event: yaml.Event) -> Any:
+    def _value(self, event: Any) -> Any:
         kind = type(event)
         value: Any
         if kind is yaml.ScalarEvent:
@@ -358,7 +366,7 @@ class _Reader:
             self._anchors[event.anchor] = value
         return value
 
-    def _scalar(self, event: yaml.ScalarEvent) -> Any:
+    def _scalar(self, event: Any) -> Any:
         tag, text = event.tag, event.value
         if tag == "!uuid":
             try:
@@ -375,13 +383,13 @@ class _Reader:
             self._known[key] = value
         return value
 
-    def _scalar_node(self, event: yaml.ScalarEvent) -> yaml.ScalarNode:
+    def _scalar_node(self, event: Any) -> yaml.ScalarNode:
         tag = event.tag
         if tag is None or tag == "!":
             tag = self._loader.resolve(yaml.ScalarNode, event.value, event.implicit)
         return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark)
 
-    def _node(self, event: yaml.Event) -> yaml.Node:
+    def _node(self, event: Any) -> Any:
         """Compose the node that a tagged object, such as a region, is made from."""
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar_node(event)
@@ -390,7 +398,7 @@ class _Reader:
         tag = event.tag or self._loader.resolve(yaml.MappingNode, None, event.implicit)
         get_event = self._loader.get_event
         if isinstance(event, yaml.SequenceStartEvent):
-            items = []
+            items: list[Any] = []
             while not isinstance(item := get_event(), yaml.SequenceEndEvent):
                 items.append(self._node(item))
             return yaml.SequenceNode(tag, items, event.start_mark)
@@ -399,7 +407,7 @@ class _Reader:
             pairs.append((self._node(item), self._node(get_event())))
         return yaml.MappingNode(tag, pairs, event.start_mark)
 
-    def _construct(self, node: yaml.Node, event: yaml.Event) -> Any:
+    def _construct(self, node: yaml.Node, event: Any) -> Any:
         try:
             return self._loader.construct_object(node, deep=True)
         except yaml.constructor.ConstructorError as error:
@@ -407,9 +415,7 @@ class _Reader:
         except Exception as error:
             self._fail(f"has a value that makes no sense: {error}.", event, remedy=_TRUNCATED)
 
-    def _fail(
-        self, problem: str, event: yaml.Event | None = None, *, record: str = "", remedy: str = ""
-    ) -> NoReturn:
+    def _fail(self, problem: str, event: Any = None, *, record: str = "", remedy: str = "") -> NoReturn:
         line = f"line {event.start_mark.line + 1}" if event is not None else ""
         where = ", ".join(part for part in (record, line) if part)
         raise ExportError(self._path, problem, where=where, remedy=remedy)

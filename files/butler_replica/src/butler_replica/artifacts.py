@@ -1,0 +1,348 @@
+"""Artifacts: where an export says they are, where they are, and bringing them into the repository.
+
+The folders that they come from are only ever read. An artifact that is in
+place in the repository is never overwritten and never removed: `Transfer`
+undoes only what it has itself created.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "TRANSFER_MODES",
+    "ArtifactFinder",
+    "PathMapper",
+    "Transfer",
+    "parse_rewrite",
+]
+
+import errno
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from .errors import ArtifactError, ReplicaError
+
+TRANSFER_MODES = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none")
+"""How an artifact becomes the repository's: ``link`` is a hard link where the
+file system allows it and a symbolic link elsewhere; ``direct`` records where it
+is; ``none`` expects it inside the repository already."""
+
+_FEW = 4
+"""Up to this many files wanted of one folder are asked for one by one."""
+
+
+def parse_rewrite(text: str) -> tuple[str, str]:
+    """Split ``OLD=NEW``.
+
+    Parameters
+    ----------
+    text : `str`
+        The rule.
+
+    Returns
+    -------
+    rule : `tuple` [ `str`, `str` ]
+        The old prefix and the new one.
+
+    Raises
+    ------
+    ReplicaError
+        Raised if there is no ``=``, or nothing before it.
+    """
+    old, separator, new = text.partition("=")
+    if not separator or not old:
+        raise ReplicaError(f"{text!r} is no rewriting rule; write OLD=NEW, two prefixes of paths.")
+    return old, new
+
+
+class PathMapper:
+    """Turns the paths of an export into paths on this machine.
+
+    Parameters
+    ----------
+    rewrite : `~collections.abc.Sequence` [ `tuple` [ `str`, `str` ] ]
+        Old and new prefixes, on whole path components; the longest that fits
+        is used. Only paths are rewritten, never names of collections.
+    artifacts : `pathlib.Path`
+        Where relative paths begin, those that a rule made included.
+    """
+
+    def __init__(self, rewrite: Sequence[tuple[str, str]], artifacts: Path) -> None:
+        self._rules = sorted(
+            ((old.rstrip("/") or "/", new) for old, new in rewrite), key=lambda rule: -len(rule[0])
+        )
+        self._artifacts = os.path.abspath(artifacts)
+
+    def __call__(self, path: str) -> str:
+        """Map one path.
+
+        Parameters
+        ----------
+        path : `str`
+            As the export has it: relative, absolute, or a ``file`` URI.
+
+        Returns
+        -------
+        path : `str`
+            Absolute path on this machine.
+
+        Raises
+        ------
+        ValueError
+            Raised if the path is absolute and no rule fits although there
+            are some, if it leaves the folder of the artifacts, or if it is
+            a URI of another scheme. The message says so.
+        """
+        if "://" in path:
+            parts = urlsplit(path)
+            if parts.scheme != "file":
+                raise ValueError(f"is on {parts.scheme}://, which is not a local file")
+            path = unquote(parts.path)
+        mapped = self._rewrite(path)
+        if mapped is None:
+            if os.path.isabs(path) and self._rules:
+                prefixes = ", ".join(old for old, _ in self._rules)
+                raise ValueError(f"is outside every prefix that is rewritten ({prefixes})")
+            mapped = path
+        if os.path.isabs(mapped):
+            return os.path.normpath(mapped)
+        absolute = os.path.normpath(f"{self._artifacts}/{mapped}")
+        if not f"{absolute}/".startswith(f"{self._artifacts.rstrip('/')}/"):
+            raise ValueError(f"leads out of {self._artifacts}")
+        return absolute
+
+    def _rewrite(self, path: str) -> str | None:
+        for old, new in self._rules:
+            if path == old:
+                return new
+            prefix = old if old == "/" else f"{old}/"
+            if path.startswith(prefix):
+                rest = path[len(prefix) :]
+                return f"{new.rstrip('/')}/{rest}" if new else rest
+        return None
+
+
+class ArtifactFinder:
+    """Says which files are there, and how large they are.
+
+    Whole folders are listed, each once: on a network mount one listing is far
+    cheaper than a look at each of its files.
+    """
+
+    def __init__(self) -> None:
+        self._sizes: dict[str, int | None] = {}
+
+    def find(self, paths: Iterable[str]) -> Mapping[str, int | None]:
+        """Look for files.
+
+        Parameters
+        ----------
+        paths : `~collections.abc.Iterable` [ `str` ]
+            Absolute paths.
+
+        Returns
+        -------
+        sizes : `~collections.abc.Mapping` [ `str`, `int` or `None` ]
+            Size in bytes of each file, symbolic links followed; `None` where
+            there is none (or something that is no file).
+        """
+        wanted: dict[str, set[str]] = defaultdict(set)
+        paths = list(paths)
+        for path in paths:
+            if path not in self._sizes:
+                folder, name = os.path.split(path)
+                wanted[folder].add(name)
+        for folder, names in wanted.items():
+            self._look(folder, names)
+        return {path: self._sizes[path] for path in paths}
+
+    def _look(self, folder: str, names: set[str]) -> None:
+        self._sizes.update((f"{folder.rstrip('/')}/{name}", None) for name in names)
+        if len(names) <= _FEW:
+            for name in names:
+                path = f"{folder.rstrip('/')}/{name}"
+                self._sizes[path] = _file_size(path)
+            return
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.name in names:
+                        path = f"{folder.rstrip('/')}/{entry.name}"
+                        self._sizes[path] = _file_size(entry)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise ArtifactError(f"{folder}: cannot be listed: {error.strerror}.") from error
+
+
+def _file_size(file: str | os.DirEntry[str]) -> int | None:
+    try:
+        status = file.stat() if isinstance(file, os.DirEntry) else os.stat(file)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return None
+        raise ArtifactError(f"{os.fspath(file)}: cannot be looked at: {error.strerror}.") from error
+    return status.st_size if (status.st_mode & 0o170000) == 0o100000 else None
+
+
+class Transfer:
+    """Brings artifacts into a repository, and can take that back.
+
+    Parameters
+    ----------
+    mode : `str`
+        One of `TRANSFER_MODES`.
+    """
+
+    def __init__(self, mode: str) -> None:
+        self._mode = mode
+        self._created: list[str] = []
+        self._folders: list[str] = []
+
+    def check_space(self, artifacts: Mapping[str, tuple[str, int]], root: Path) -> None:
+        """Refuse to begin what cannot fit.
+
+        Parameters
+        ----------
+        artifacts : `~collections.abc.Mapping` [ `str`, `tuple` [ `str`, `int` ] ]
+            Source and size in bytes by absolute target path.
+        root : `pathlib.Path`
+            Root of the datastore.
+
+        Raises
+        ------
+        ArtifactError
+            Raised if the files that are to be copied are larger than the room
+            that is left.
+        """
+        if self._mode != "copy":
+            return
+        needed = sum(size for target, (_, size) in artifacts.items() if not os.path.lexists(target))
+        free = shutil.disk_usage(root).free
+        if needed > free:
+            raise ArtifactError(
+                f"{root}: {needed / 1e6:.1f} MB of artifacts are to be copied and {free / 1e6:.1f} MB are free. "
+                "Nothing was changed. Make room, or use another transfer mode (symlink, direct)."
+            )
+
+    def run(self, artifacts: Mapping[str, tuple[str, int]]) -> None:
+        """Bring artifacts to their places.
+
+        What is in place already is left alone: it was brought there by a run
+        that was interrupted, and is checked to be the same artifact.
+
+        Parameters
+        ----------
+        artifacts : `~collections.abc.Mapping` [ `str`, `tuple` [ `str`, `int` ] ]
+            Source and size in bytes by absolute target path.
+
+        Raises
+        ------
+        ArtifactError
+            Raised if an artifact cannot be brought, or if another file is in
+            its place. `undo` takes back what had been done.
+        """
+        known_folders: set[str] = set()
+        for target, (source, _) in artifacts.items():
+            if source == target:
+                continue
+            folder = os.path.dirname(target)
+            try:
+                if folder not in known_folders:
+                    self._make_folder(folder)
+                    known_folders.add(folder)
+                self._bring(source, target)
+            except OSError as error:
+                if error.errno == errno.EXDEV:
+                    raise ArtifactError(
+                        f"{target}: no hard link to {source} can be made: they are on different file systems. "
+                        "Use the transfer mode symlink, link or copy."
+                    ) from error
+                raise ArtifactError(f"{target}: cannot be made from {source}: {error.strerror}.") from error
+
+    def undo(self) -> None:
+        """Remove what `run` created, and nothing else."""
+        while self._created:
+            Path(self._created.pop()).unlink(missing_ok=True)
+        while self._folders:
+            try:
+                Path(self._folders.pop()).rmdir()
+            except OSError:
+                # Somebody put something there: it stays.
+                continue
+
+    def _make_folder(self, folder: str) -> None:
+        missing = []
+        while not os.path.isdir(folder):
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        for path in reversed(missing):
+            try:
+                os.mkdir(path)
+            except FileExistsError:
+                continue
+            self._folders.append(path)
+
+    def _bring(self, source: str, target: str) -> None:
+        try:
+            if self._mode == "copy":
+                self._copy(source, target)
+            elif self._mode == "symlink":
+                os.symlink(source, target)
+            elif self._mode == "relsymlink":
+                os.symlink(os.path.relpath(source, os.path.dirname(target)), target)
+            elif self._mode == "hardlink":
+                os.link(os.path.realpath(source), target)
+            else:
+                try:
+                    os.link(os.path.realpath(source), target)
+                except FileExistsError:
+                    raise
+                except OSError:
+                    os.symlink(source, target)
+        except FileExistsError:
+            self._adopt(source, target)
+            return
+        self._created.append(target)
+
+    def _copy(self, source: str, target: str) -> None:
+        """Copy under another name first: a file under its own name is complete."""
+        if os.path.lexists(target):
+            raise FileExistsError
+        partial = f"{target}.partial"
+        self._created.append(partial)
+        shutil.copyfile(source, partial)
+        os.rename(partial, target)
+        self._created.pop()
+
+    def _adopt(self, source: str, target: str) -> None:
+        """Take what an interrupted run left, where it is the artifact."""
+        if os.path.islink(target) and not os.path.exists(target):
+            # The link leads nowhere: nothing is lost by letting it lead to the artifact.
+            os.unlink(target)
+            self._bring(source, target)
+        elif not os.path.samefile(source, target) and (
+            os.path.islink(target) or not _same_content(source, target)
+        ):
+            what = f"links to {os.readlink(target)}" if os.path.islink(target) else "holds something else"
+            raise ArtifactError(
+                f"{target}: is there already and {what}; it was to become {source}. It belongs to no dataset "
+                "of this repository and is left alone. Move it away, then run this again."
+            )
+
+
+def _same_content(one: str, other: str) -> bool:
+    if os.path.getsize(one) != os.path.getsize(other):
+        return False
+    with open(one, "rb") as a, open(other, "rb") as b:
+        while True:
+            left, right = a.read(1 << 20), b.read(1 << 20)
+            if left != right:
+                return False
+            if not left:
+                return True

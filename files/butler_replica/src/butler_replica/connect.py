@@ -1,0 +1,95 @@
+"""Opening a repository, and saying in plain words why it cannot be opened."""
+
+from __future__ import annotations
+
+__all__ = ["database_errors", "open_butler"]
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import sqlalchemy.exc
+from lsst.daf.butler import Butler
+from lsst.utils.db_auth import DbAuthError
+
+from .errors import RepositoryError
+
+_REMEDIES = {
+    "password authentication failed": "Check user and password in ~/.lsst/db-auth.yaml (or LSST_DB_AUTH).",
+    "no password supplied": "Name user and password in ~/.lsst/db-auth.yaml (or LSST_DB_AUTH).",
+    "does not exist": "Is the name in butler.yaml right, was the replica made (butler_repo role)?",
+    "no such table": "Was the replica made (butler_repo role)?",
+    "no pg_hba.conf entry": "The server does not admit this host and user: see pg_hba.conf there.",
+    "connection refused": "Is the PostgreSQL server running there, and does it listen on that address?",
+    "could not translate host name": "Is the host in butler.yaml right?",
+    "timeout expired": "Does the PostgreSQL server answer from this host?",
+    "no space left": "The disk of the database is full.",
+    "could not extend file": "The disk of the database is full.",
+    "database or disk is full": "The disk of the database is full.",
+    "database is locked": "Another process is writing to this SQLite registry; try again when it has finished.",
+    "readonly database": "The SQLite file, or its folder, cannot be written by this user.",
+    "server closed the connection": "The server was stopped or the connection cut. Run this again: it continues.",
+    "terminating connection": "The server was stopped or the connection cut. Run this again: it continues.",
+}
+
+
+@contextmanager
+def database_errors(repo: str | Path) -> Iterator[None]:
+    """Turn what a database server says into a `RepositoryError` with a remedy.
+
+    Parameters
+    ----------
+    repo : `str` or `pathlib.Path`
+        The repository, for the message.
+    """
+    try:
+        yield
+    except sqlalchemy.exc.DBAPIError as error:
+        said = " ".join(str(error.orig).split())
+        remedy = next((r for sign, r in _REMEDIES.items() if sign in said.lower()), "")
+        raise RepositoryError(f"{repo}: the database says: {said}. {remedy}".rstrip()) from error
+    except DbAuthError as error:
+        raise RepositoryError(
+            f"{repo}: no database credentials: {error}. "
+            "They are read from ~/.lsst/db-auth.yaml or the file that LSST_DB_AUTH names."
+        ) from error
+
+
+def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
+    """Open a repository.
+
+    Parameters
+    ----------
+    repo : `str` or `pathlib.Path`
+        Its folder, its ``butler.yaml``, or its label in the repository index.
+    writeable : `bool`, optional
+        Open it for writing.
+
+    Returns
+    -------
+    butler : `lsst.daf.butler.Butler`
+        The butler; the caller closes it where the release can.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if there is no repository, or its database cannot be used.
+    """
+    with database_errors(repo):
+        try:
+            return Butler.from_config(str(repo), writeable=writeable)
+        except DbAuthError:
+            raise
+        except FileNotFoundError as error:
+            raise RepositoryError(
+                f"{repo}: no Butler repository is there ({error}). "
+                "Make it first (role butler_repo, or 'butler create')."
+            ) from error
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            if isinstance(error, sqlalchemy.exc.DBAPIError):
+                raise
+            raise RepositoryError(f"{repo}: the registry cannot be opened: {error}.") from error
+        except (RuntimeError, LookupError, ValueError, TypeError, OSError) as error:
+            raise RepositoryError(
+                f"{repo}: cannot be opened as a Butler repository: {error}. See its butler.yaml."
+            ) from error

@@ -1,0 +1,350 @@
+"""Importing export files into a repository."""
+
+from __future__ import annotations
+
+__all__ = ["FileResult", "ImportOptions", "ImportResult", "Progress", "import_exports"]
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from lsst.daf.butler import Butler, CollectionType
+from rich.console import Console
+from rich.table import Table
+
+from . import internals
+from .apply import apply_plan
+from .artifacts import TRANSFER_MODES, ArtifactFinder
+from .chains import merge_children
+from .connect import database_errors, open_butler
+from .errors import ConflictError, ReplicaError
+from .exports.files import find_exports
+from .exports.reader import read_export
+from .lock import repository_lock
+from .plan import FilePlan, ImportOptions, MissingArtifact, make_plan
+
+Progress = Callable[[int, int, Path, int], None]
+"""Called after each file with: files done, files in all, the file, datasets in it."""
+
+_LOCK_WAIT_SECONDS = 3600.0
+"""How long to wait for another importer: one holds the lock for one file at a time."""
+
+_LISTED = 100
+"""Missing artifacts that a result names; all are counted."""
+
+
+@dataclass
+class FileResult:
+    """What importing one export file did, or would do."""
+
+    path: str
+    found: int
+    inserted: int
+    present: int
+    missing: int
+    stored: int
+    """Datasets whose artifact was put into the datastore."""
+
+    artifacts_added: int
+    """Datasets among them that were registered before, without artifact."""
+
+    dimension_records: int
+    """New dimension records."""
+
+    dataset_types: list[str]
+    collections: list[str]
+    associations: int
+    """New associations with TAGGED and CALIBRATION collections."""
+
+    notices: list[str]
+    changed: bool
+
+
+@dataclass
+class ImportResult:
+    """What an import did, or would do."""
+
+    dry_run: bool = False
+    files: list[FileResult] = field(default_factory=list)
+    chains: dict[str, list[str]] = field(default_factory=dict)
+    """Children of the chains that were made or completed."""
+
+    open_chains: dict[str, list[str]] = field(default_factory=dict)
+    """Children that chains of the exports lack, because there is no such collection yet."""
+
+    missing: list[MissingArtifact] = field(default_factory=list)
+    """The first of the missing artifacts."""
+
+    inserted: dict[tuple[str, str], int] = field(default_factory=dict)
+    """New datasets by dataset type and run."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the repository was changed, or would be."""
+        return bool(self.chains) or any(file.changed for file in self.files)
+
+    def total(self, name: str) -> int:
+        """Sum a count over all files.
+
+        Parameters
+        ----------
+        name : `str`
+            A count of `FileResult`.
+
+        Returns
+        -------
+        total : `int`
+            Its sum.
+        """
+        return sum(getattr(file, name) for file in self.files)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON data."""
+        return {
+            "dry_run": self.dry_run,
+            "datasets": {
+                name: self.total(name)
+                for name in ("found", "inserted", "present", "missing", "stored", "artifacts_added")
+            },
+            "dimension_records": self.total("dimension_records"),
+            "associations": self.total("associations"),
+            "files": [asdict(file) for file in self.files],
+            "chains": self.chains,
+            "open_chains": self.open_chains,
+            "missing": [missing._asdict() for missing in self.missing],
+            "inserted": [
+                {"dataset_type": kind, "run": run, "count": count}
+                for (kind, run), count in sorted(self.inserted.items())
+            ],
+        }
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return what is new, as one Ansible diff."""
+        if not self.changed:
+            return []
+        lines = [f"{kind} in {run}: {count} datasets" for (kind, run), count in sorted(self.inserted.items())]
+        for file in self.files:
+            lines += [f"dataset type {name}" for name in file.dataset_types]
+            lines += [f"collection {name}" for name in file.collections]
+        for label in ("dimension_records", "artifacts_added", "associations"):
+            if count := self.total(label):
+                lines.append(f"{label.replace('_', ' ')}: {count}")
+        lines += [f"chain {name} -> {', '.join(children)}" for name, children in self.chains.items()]
+        return [
+            {
+                "before_header": "repository",
+                "after_header": "repository with the exports",
+                "before": "",
+                "after": "\n".join(lines) + "\n",
+            }
+        ]
+
+    def show(self, console: Console) -> None:
+        """Print the result for a reader."""
+        title = "Would be imported" if self.dry_run else "Imported"
+        table = Table(title=f"{title}: {len(self.files)} export files", title_justify="left")
+        table.add_column("dataset type")
+        table.add_column("run")
+        table.add_column("inserted", justify="right")
+        for (kind, run), count in sorted(self.inserted.items()):
+            table.add_row(kind, run, f"{count:,}")
+        if self.inserted:
+            console.print(table)
+        else:
+            console.print(f"{title}: no new dataset, from {len(self.files)} export files.")
+        console.print(
+            f"Datasets: {self.total('found'):,} found, {self.total('inserted'):,} inserted, "
+            f"{self.total('present'):,} present, {self.total('missing'):,} without artifact. "
+            f"Artifacts: {self.total('stored'):,}. Dimension records: {self.total('dimension_records'):,}."
+        )
+        for missing in self.missing[:10]:
+            console.print(
+                f"  missing: {missing.path} ({missing.reason})", markup=False, highlight=False, soft_wrap=True
+            )
+        if (more := self.total("missing") - 10) > 0:
+            console.print(f"  and {more:,} more")
+        for name, children in self.open_chains.items():
+            console.print(
+                f"  open: chain {name} waits for {', '.join(children)}", markup=False, soft_wrap=True
+            )
+        for notice in dict.fromkeys(notice for file in self.files for notice in file.notices):
+            console.print(f"  {notice}", markup=False, soft_wrap=True)
+        if not self.changed:
+            console.print("Nothing changed.")
+
+
+def import_exports(
+    repo: str | Path,
+    exports: Iterable[str | Path],
+    *,
+    artifacts: str | Path | None = None,
+    rewrite: Sequence[tuple[str, str]] = (),
+    collections: Literal["keep", "drop-chains", "drop"] = "keep",
+    missing: Literal["fail", "skip", "register"] = "fail",
+    transfer: str = "symlink",
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> ImportResult:
+    """Import export files into a repository.
+
+    Each file is one transaction. What is there already is left alone, so that
+    a run can be repeated and continued at will. The exports and the folders
+    of the artifacts are only read.
+
+    Parameters
+    ----------
+    repo : `str` or `pathlib.Path`
+        The repository: folder, ``butler.yaml`` or label.
+    exports : `~collections.abc.Iterable` [ `str` or `pathlib.Path` ]
+        Export files, folders of them, or globs.
+    artifacts : `str` or `pathlib.Path`, optional
+        Where relative artifact paths begin; the folder of each export file
+        if not given.
+    rewrite : `~collections.abc.Sequence` [ `tuple` [ `str`, `str` ] ], optional
+        Old and new prefixes of artifact paths.
+    collections : `str`, optional
+        ``keep`` takes the collections of the exports, ``drop-chains`` all but
+        the CHAINED ones, ``drop`` none but the runs that datasets need.
+    missing : `str`, optional
+        What a missing artifact does: ``fail`` stops at its file, of which
+        nothing is kept; ``skip`` leaves the dataset out; ``register`` has it
+        in the registry only.
+    transfer : `str`, optional
+        How artifacts are brought, one of `butler_replica.artifacts.TRANSFER_MODES`.
+    dry_run : `bool`, optional
+        Say what would be done; the repository is opened read-only.
+    progress : `~collections.abc.Callable`, optional
+        Called after each file.
+
+    Returns
+    -------
+    result : `ImportResult`
+        What was done.
+
+    Raises
+    ------
+    ReplicaError
+        Raised if an export cannot be imported. Files before it in the order
+        stay imported; the message names the file.
+    """
+    if transfer not in TRANSFER_MODES:
+        raise ReplicaError(f"{transfer!r} is no transfer mode; there are {', '.join(TRANSFER_MODES)}.")
+    options = ImportOptions(
+        artifacts=None if artifacts is None else Path(artifacts).expanduser(),
+        rewrite=tuple(rewrite),
+        collections=collections,
+        missing=missing,
+        transfer=transfer,
+    )
+    if options.artifacts is not None and not options.artifacts.is_dir() and missing == "fail":
+        raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")
+    paths = find_exports(exports)
+    butler = open_butler(repo, writeable=not dry_run)
+    with database_errors(repo):
+        return _Importer(butler, options, dry_run=dry_run).run(paths, progress)
+
+
+class _Importer:
+    """One run over many export files.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    options : `ImportOptions`
+        How exports are imported.
+    dry_run : `bool`
+        Change nothing.
+    """
+
+    def __init__(self, butler: Butler, options: ImportOptions, *, dry_run: bool) -> None:
+        self._butler = butler
+        self._options = options
+        self._dry_run = dry_run
+        self._root = internals.datastore_root(butler)
+        self._finder = ArtifactFinder()
+        self._chains: dict[str, tuple[str, ...]] = {}
+        self._made: set[str] = set()
+        self.result = ImportResult(dry_run=dry_run)
+
+    def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
+        for number, path in enumerate(paths, 1):
+            export = read_export(path)
+            with self._lock():
+                # Other processes may have written since the last file.
+                self._butler.registry.refresh()
+                plan = make_plan(self._butler, export, self._options, self._finder)
+                if plan.changed and not self._dry_run:
+                    apply_plan(self._butler, plan, self._options.transfer)
+                self._note(plan)
+                self._chains.update(plan.chains)
+                self._complete_chains(docs={n: c.doc for n, c in export.collections.items() if c.doc})
+            if progress is not None:
+                progress(number, len(paths), path, plan.found)
+        return self.result
+
+    def _lock(self) -> Any:
+        if self._dry_run:
+            return nullcontext()
+        return repository_lock(self._root, wait_seconds=_LOCK_WAIT_SECONDS)
+
+    def _note(self, plan: FilePlan) -> None:
+        result = self.result
+        self._made.update(item.name for item in plan.collections)
+        for (kind, run), refs in plan.datasets.items():
+            result.inserted[kind, run] = result.inserted.get((kind, run), 0) + len(refs)
+        result.missing += plan.missing[: max(0, _LISTED - len(result.missing))]
+        associations = sum(len(refs) for refs in plan.tags.values()) + sum(
+            len(refs) for groups in plan.certifications.values() for _, refs in groups
+        )
+        result.files.append(
+            FileResult(
+                path=str(plan.export),
+                found=plan.found,
+                inserted=plan.inserted,
+                present=plan.present,
+                missing=len(plan.missing),
+                stored=sum(len(artifact.refs) for artifact in plan.artifacts),
+                artifacts_added=plan.artifacts_added,
+                dimension_records=sum(len(records) for records in plan.dimension_records.values()),
+                dataset_types=[kind.name for kind in plan.dataset_types],
+                collections=[item.name for item in plan.collections],
+                associations=associations,
+                notices=plan.notices,
+                changed=plan.changed,
+            )
+        )
+
+    def _complete_chains(self, docs: Mapping[str, str]) -> None:
+        """Make the chains of all files so far; children that are not there yet stay open."""
+        known = {info.name: info for info in self._butler.collections.query_info("*", include_chains=True)}
+        there = known.keys() | self._made
+        pending = dict(self._chains)
+        while ready := [
+            name for name, wanted in pending.items() if not (set(wanted) & pending.keys() - {name})
+        ]:
+            for name in ready:
+                wanted = pending.pop(name)
+                here = [child for child in wanted if child in there]
+                self.result.open_chains[name] = [child for child in wanted if child not in there]
+                before = known[name].children if name in known else None
+                after = merge_children(before or (), here)
+                if before is None or tuple(before) != after:
+                    self._set_chain(name, after, docs.get(name), new=before is None)
+                there = there | {name}
+        if pending:
+            raise ConflictError(
+                f"The chains {', '.join(sorted(pending))} contain each other. Correct the exports."
+            )
+        self.result.open_chains = {name: o for name, o in self.result.open_chains.items() if o}
+
+    def _set_chain(self, name: str, children: tuple[str, ...], doc: str | None, *, new: bool) -> None:
+        self.result.chains[name] = list(children)
+        self._made.add(name)
+        if self._dry_run:
+            return
+        if new:
+            self._butler.collections.register(name, CollectionType.CHAINED, doc=doc)
+        self._butler.collections.redefine_chain(name, children)

@@ -1,0 +1,248 @@
+"""Every use of private lsst-daf-butler API, each with its reason.
+
+The public API can neither keep the dataset ids of an export, nor record a
+formatter that cannot be imported here, nor say which ids a registry knows.
+
+``Butler._datastore``
+    The datastore. Its ``root``, ``templates``, ``knows_these`` and
+    ``import_records`` are used; the public ``Butler.ingest`` overwrites
+    artifacts that are in place, deletes them when it fails, and imports the
+    formatter's class.
+``FileDatastore.name``, ``FileDatastore._table.name``
+    Keys of the records that ``import_records`` takes.
+``FileDatastore.formatterFactory._mappingFactory._registry``
+    Name of the formatter that a datastore would choose, where its class
+    cannot be imported.
+``Butler._registry._importDatasets``
+    Inserts datasets with the ids of the export; ``insertDatasets`` makes new
+    ones, ``Butler.ingest`` insists on artifacts.
+``Butler._registry._managers.datasets._static.dataset``, ``Butler._registry._db``
+    The table of dataset ids: one query says which of many ids are there, in
+    whichever run. ``Butler.get_dataset`` asks for one at a time.
+
+`tests/test_internals.py` fails where a release changes one of these.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "datastore_root",
+    "default_formatter",
+    "file_datastore",
+    "insert_artifact_records",
+    "insert_datasets",
+    "known_dataset_ids",
+    "stored_datasets",
+    "template_path",
+]
+
+import itertools
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+from lsst.daf.butler import Butler, DatasetRef, StorageClass
+from lsst.daf.butler.datastore.record_data import DatastoreRecordData
+from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
+from lsst.daf.butler.datastores.fileDatastore import FileDatastore
+
+from .errors import RepositoryError
+
+_CHUNK = 5000
+"""Values in one SQL ``IN``; SQLite allows 32,766 parameters."""
+
+
+def file_datastore(butler: Butler) -> FileDatastore:
+    """Return the datastore of files that a repository has.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        A butler with direct access to its repository.
+
+    Returns
+    -------
+    datastore : `FileDatastore`
+        Its datastore.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the repository has another kind of datastore, or keeps its
+        files elsewhere than in a local folder.
+    """
+    datastore = getattr(butler, "_datastore", None)
+    if not isinstance(datastore, FileDatastore) or not datastore.root.isLocal:
+        raise RepositoryError(
+            f"{butler}: artifacts can be imported into a datastore of local files only; "
+            f"this repository has {type(datastore).__name__}."
+        )
+    return datastore
+
+
+def datastore_root(butler: Butler) -> Path:
+    """Return the folder below which a repository keeps its artifacts.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+
+    Returns
+    -------
+    root : `pathlib.Path`
+        Absolute path of the folder.
+    """
+    return Path(file_datastore(butler).root.ospath)
+
+
+def template_path(butler: Butler, ref: DatasetRef) -> str:
+    """Return where the datastore's template puts an artifact, without extension.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ref : `lsst.daf.butler.DatasetRef`
+        A dataset whose data ID has dimension records.
+
+    Returns
+    -------
+    path : `str`
+        Path relative to the root of the datastore.
+    """
+    return file_datastore(butler).templates.getTemplate(ref).format(ref)
+
+
+def default_formatter(butler: Butler, ref: DatasetRef) -> str:
+    """Return the name of the formatter that the datastore would choose.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ref : `lsst.daf.butler.DatasetRef`
+        A dataset of the type in question.
+
+    Returns
+    -------
+    name : `str`
+        Full name of the class, importable here or not.
+    """
+    factory = file_datastore(butler).formatterFactory
+    registry = factory._mappingFactory._registry
+    for key in ref._lookupNames():
+        if key in registry:
+            formatter = registry[key]["type"]
+            return formatter if isinstance(formatter, str) else formatter.name()
+    raise RepositoryError(
+        f"No formatter is configured for dataset type {ref.datasetType.name!r} "
+        f"(storage class {ref.datasetType.storageClass_name}), and the export names none. "
+        "Add one under datastore.formatters in butler.yaml."
+    )
+
+
+def known_dataset_ids(butler: Butler, ids: Iterable[uuid.UUID]) -> set[uuid.UUID]:
+    """Return those of many dataset ids that the registry has, in whichever run.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ids : `~collections.abc.Iterable` [ `uuid.UUID` ]
+        Dataset ids.
+
+    Returns
+    -------
+    known : `set` [ `uuid.UUID` ]
+        Those that are registered.
+    """
+    registry = butler._registry  # type: ignore[attr-defined]
+    table = registry._managers.datasets._static.dataset
+    known: set[uuid.UUID] = set()
+    for chunk in _batched(ids):
+        query = sqlalchemy.select(table.columns.id).where(table.columns.id.in_(chunk))
+        with registry._db.query(query) as rows:
+            known.update(row[0] for row in rows)
+    return known
+
+
+def _batched(values: Iterable[Any]) -> Iterable[tuple[Any, ...]]:
+    iterator = iter(values)
+    while chunk := tuple(itertools.islice(iterator, _CHUNK)):
+        yield chunk
+
+
+def stored_datasets(butler: Butler, refs: Iterable[DatasetRef]) -> set[uuid.UUID]:
+    """Return the ids of those datasets that the datastore has a record of.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    refs : `~collections.abc.Iterable` [ `lsst.daf.butler.DatasetRef` ]
+        Datasets.
+
+    Returns
+    -------
+    stored : `set` [ `uuid.UUID` ]
+        Ids with a record; whether the artifact is on disk is not looked at.
+    """
+    stored: set[uuid.UUID] = set()
+    for chunk in _batched(refs):
+        known = butler._datastore.knows_these(chunk)  # type: ignore[attr-defined]
+        stored.update(ref.id for ref, knows in known.items() if knows)
+    return stored
+
+
+def insert_datasets(butler: Butler, refs: Sequence[DatasetRef]) -> None:
+    """Insert datasets with the ids that they have.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository, in a transaction.
+    refs : `~collections.abc.Sequence` [ `lsst.daf.butler.DatasetRef` ]
+        Datasets of one dataset type and one run; their dimension records are
+        in the registry.
+    """
+    butler._registry._importDatasets(refs, expand=False)  # type: ignore[attr-defined]
+
+
+def insert_artifact_records(butler: Butler, records: Mapping[uuid.UUID, tuple[str, str, str, int]]) -> None:
+    """Tell the datastore of artifacts that are in place.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository, in a transaction.
+    records : `~collections.abc.Mapping`
+        By dataset id: the artifact's path (relative to the root, or a URI),
+        the name of its formatter, the name of its storage class, and its size
+        in bytes.
+    """
+    datastore = file_datastore(butler)
+    table = datastore._table.name
+    datastore.import_records(
+        {
+            datastore.name: DatastoreRecordData(
+                records={
+                    dataset_id: {
+                        table: [
+                            StoredFileInfo(
+                                formatter=formatter,
+                                path=path,
+                                storageClass=StorageClass(storage_class),
+                                component=None,
+                                checksum=None,
+                                file_size=size,
+                            )
+                        ]
+                    }
+                    for dataset_id, (path, formatter, storage_class, size) in records.items()
+                }
+            )
+        }
+    )
