@@ -1,0 +1,550 @@
+"""The repository itself: what is there, the guard, making it and making it anew.
+
+Guard, destruction and creation are one function: there is no way to the code
+that removes something that does not lead through the guard.
+
+A replica is destroyed in an order that can be continued after an
+interruption. ``butler.yaml`` is renamed first: from then on no butler opens
+the repository, and the file says what is left to do. The artifacts go next,
+while the database still tells which files are artifacts; then the database;
+the renamed file at last.
+"""
+
+from __future__ import annotations
+
+__all__ = ["RepositoryResult", "ensure_repository"]
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+import yaml
+from lsst.daf.butler import Butler, ButlerConfig, Config
+from rich.console import Console
+
+from .connect import database_errors
+from .database import Database, DatabaseState, PostgresDatabase, RegistryState, SqliteDatabase, open_database
+from .errors import RefusedError, ReplicaError, RepositoryError
+from .folder import FolderContent, artifacts_among, empty_folder, place_problem, scan_folder
+from .lock import LOCK_NAME, repository_lock
+
+CONFIG_NAME = "butler.yaml"
+DOOMED_NAME = "butler.yaml.being-destroyed"
+"""Name of ``butler.yaml`` from the first step of a destruction to the last."""
+
+_NEW_CONFIG_NAME = "butler.yaml.new"
+_SHOWN_FILES = 5
+
+
+@dataclass
+class RepositoryResult:
+    """What was done to a repository, or would be done."""
+
+    root: Path
+    name: str
+    """Name to give in ``confirm_destroy``."""
+
+    database: str
+    """URL of the database, without credentials."""
+
+    destroyed: bool = False
+    """Whether an earlier replica was removed."""
+
+    removed_files: int = 0
+    """Number of artifacts and links removed from the folder."""
+
+    created: bool = False
+    """Whether the registry was made."""
+
+    actions: list[str] = field(default_factory=list)
+    """What was done, in order."""
+
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+    """Folder, database and ``butler.yaml`` before and after."""
+
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was done, or would be."""
+        return bool(self.actions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON data."""
+        return {
+            "root": str(self.root),
+            "name": self.name,
+            "database": self.database,
+            "destroyed": self.destroyed,
+            "created": self.created,
+            "removed_files": self.removed_files,
+            "actions": self.actions,
+            "dry_run": self.dry_run,
+        }
+
+    def show(self, console: Console) -> None:
+        """Print the result for a reader.
+
+        Parameters
+        ----------
+        console : `rich.console.Console`
+            Where to print.
+        """
+        console.print(f"Repository {self.root}, registry in {self.database}", highlight=False)
+        for action in self.actions or ["nothing to do"]:
+            console.print(f"  {'would ' if self.dry_run and self.actions else ''}{action}", highlight=False)
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return what changed as Ansible diff mappings."""
+        return [
+            {
+                "before_header": what,
+                "after_header": what,
+                "before": self.before.get(what, ""),
+                "after": self.after.get(what, ""),
+            }
+            for what in sorted(self.before.keys() | self.after.keys())
+            if self.before.get(what) != self.after.get(what)
+        ]
+
+
+def ensure_repository(
+    root: str | os.PathLike[str],
+    *,
+    config: Mapping[str, Any],
+    label: str = "",
+    confirm_destroy: object = "",
+    data_folders: Iterable[str] = (),
+    dry_run: bool = False,
+) -> RepositoryResult:
+    """Make a repository, continue the one that is there, or make it anew.
+
+    Parameters
+    ----------
+    root : `str` or `os.PathLike`
+        The repository folder.
+    config : `~collections.abc.Mapping`
+        What ``butler.yaml`` must say: ``registry.db`` without credentials
+        and, where they differ from the butler's defaults, ``registry.namespace``,
+        ``datastore.root`` and any other key. ``<butlerRoot>`` stands for the
+        folder.
+    label : `str`, optional
+        Name of the repository; by default that of its folder.
+    confirm_destroy : `str`, optional
+        Name of the database, or on SQLite of the repository: the replica is
+        removed and made anew. Empty or `None`: nothing is ever removed.
+        Anything else is refused.
+    data_folders : `~collections.abc.Iterable` [ `str` ], optional
+        Folders, files and globs of the data that are replicated.
+    dry_run : `bool`, optional
+        Say what would be done and change nothing; refusals are the same.
+
+    Returns
+    -------
+    result : `RepositoryResult`
+        What was done.
+
+    Raises
+    ------
+    RefusedError
+        Raised if ``confirm_destroy`` is not the right name, or if it is and
+        something there is not this project's to remove.
+    RepositoryError
+        Raised if what is there is no repository, only half of one or another
+        one, or if the database cannot be used.
+    """
+    target = _Target.from_config(Path(os.path.abspath(root)), config, label)  # noqa: PTH100
+    destroy = _is_confirmed(confirm_destroy, target)
+    folders = list(data_folders)
+    plan = _make_plan(target, folders, destroy=destroy)
+    if dry_run or not plan.result.changed:
+        plan.result.dry_run = dry_run
+        return plan.result
+    # Only now is anything written, the lock file included: a refusal touches nothing.
+    _make_folder(target.root)
+    with repository_lock(target.root):
+        return _carry_out(_make_plan(target, folders, destroy=destroy))
+
+
+@dataclass(frozen=True)
+class _Target:
+    """The repository that is asked for."""
+
+    root: Path
+    config: Config
+    name: str
+    database: Database
+    datastore: str
+    """The datastore's root, relative to the folder."""
+
+    records_table: str
+
+    @classmethod
+    def from_config(cls, root: Path, config: Mapping[str, Any], label: str) -> _Target:
+        given = Config(dict(config))
+        if ("datastore", "root") not in given:
+            given["datastore", "root"] = "<butlerRoot>"
+        if not given.get(("registry", "db")):
+            raise RepositoryError(f"{root}: the configuration asked for has no registry.db.")
+        full = ButlerConfig(given)
+        database = _database_of(root, full)
+        if database.url.password or database.url.username:
+            raise RepositoryError(
+                f"{root}: registry.db holds credentials. They belong in ~/.lsst/db-auth.yaml, not in "
+                f"{CONFIG_NAME}."
+            )
+        if isinstance(database, SqliteDatabase) and database.path.parent != root:
+            raise RepositoryError(
+                f"{root}: the SQLite file {database.path} is not in the repository folder. "
+                "Write it as sqlite:///<butlerRoot>/gen3.sqlite3."
+            )
+        name = database.name if isinstance(database, PostgresDatabase) else label or root.name
+        if not name:
+            raise RepositoryError(f"{root}: registry.db names no database ({database.url}).")
+        datastore = os.path.relpath(_filled(root, full["datastore", "root"]), root)
+        if datastore.split("/")[0] == "..":
+            raise RepositoryError(
+                f"{root}: datastore.root is {full['datastore', 'root']}, outside the repository folder. The "
+                "folder and its artifacts are kept and removed together: take a path below <butlerRoot>."
+            )
+        return cls(root, given, name, database, datastore, str(full["datastore", "records", "table"]))
+
+    @property
+    def config_path(self) -> Path:
+        return self.root / CONFIG_NAME
+
+    @property
+    def doomed_path(self) -> Path:
+        return self.root / DOOMED_NAME
+
+    @property
+    def housekeeping(self) -> frozenset[str]:
+        """Files of the repository that are no artifacts."""
+        database = self.database.files if isinstance(self.database, SqliteDatabase) else frozenset()
+        return frozenset({CONFIG_NAME, _NEW_CONFIG_NAME, DOOMED_NAME, LOCK_NAME}) | database
+
+
+@dataclass
+class _Plan:
+    """What is to be done, all of it known before the first change."""
+
+    target: _Target
+    state: DatabaseState
+    result: RepositoryResult
+    destroy: bool = False
+    own_files: frozenset[str] = frozenset()
+    create: bool = False
+    new_config: Config | None = None
+    """Changed ``butler.yaml`` of a repository that is continued."""
+
+
+def _is_confirmed(confirm_destroy: object, target: _Target) -> bool:
+    if confirm_destroy is None or confirm_destroy == "":
+        return False
+    if isinstance(confirm_destroy, str) and confirm_destroy == target.name:
+        return True
+    what = "database" if isinstance(target.database, PostgresDatabase) else "repository"
+    raise RefusedError(
+        f"confirm_destroy is {confirm_destroy!r}, which is not the name of the {what}. Nothing was touched. "
+        f"To remove the replica in {target.root} with its registry in {target.database.url} and make it "
+        f"anew, type confirm_destroy={target.name}; to continue the one that is there, leave it unset."
+    )
+
+
+def _make_plan(target: _Target, data_folders: Sequence[str], *, destroy: bool) -> _Plan:
+    if destroy and (problem := place_problem(target.root, data_folders)):
+        raise RefusedError(f"{target.root} {problem}: it is not removed, nothing was touched.")
+    config_path = next((p for p in (target.doomed_path, target.config_path) if p.is_file()), None)
+    if config_path is not None:
+        _check_same_repository(target, config_path, RefusedError if destroy else RepositoryError)
+    state = target.database.inspect()
+    _check_schema(target, state)
+    plan = _Plan(target, state, RepositoryResult(target.root, target.name, str(target.database.url)))
+    if config_path == target.config_path and state.registry is RegistryState.COMPLETE and not destroy:
+        _plan_continuation(plan)
+        return plan
+    content = scan_folder(target.root)
+    plan.result.before = _describe(target, content, state)
+    if destroy:
+        _plan_destruction(plan, content, config_path)
+    elif config_path == target.doomed_path:
+        raise RepositoryError(
+            f"{target.root}: the removal of this replica was begun and interrupted. "
+            f"Finish it with confirm_destroy={target.name}; the replica is then made anew."
+        )
+    else:
+        _check_room(target, content, state, has_config=config_path is not None)
+    _plan_creation(plan)
+    return plan
+
+
+def _check_same_repository(target: _Target, path: Path, error: type[ReplicaError]) -> None:
+    """Refuse a folder whose ``butler.yaml`` describes another repository than the one asked for."""
+    try:
+        found = ButlerConfig(path)
+        facts = {
+            "registry.db": (_database_of(target.root, found).url, target.database.url),
+            "registry.namespace": (found.get(("registry", "namespace")) or "", _namespace(target.config)),
+            "datastore.root": (
+                _filled(target.root, found["datastore", "root"]),
+                os.path.normpath(target.root / target.datastore),
+            ),
+            "datastore.records.table": (found["datastore", "records", "table"], target.records_table),
+        }
+    except (RuntimeError, LookupError, TypeError, ValueError, OSError, yaml.YAMLError) as problem:
+        raise error(
+            f"{path}: not the configuration of a repository: {problem}. Nothing was touched."
+        ) from problem
+    for key, (there, asked) in facts.items():
+        if there != asked:
+            raise error(
+                f"{path}: {key} is {str(there)!r}, but {str(asked)!r} was asked for. This folder belongs to "
+                "another repository; nothing was touched. Ask for the same, or take another folder."
+            )
+
+
+def _check_schema(target: _Target, state: DatabaseState) -> None:
+    """Refuse to put a registry among the tables of somebody else."""
+    if state.tables and state.registry is RegistryState.ABSENT:
+        raise RepositoryError(
+            f"{target.database.url}: the database holds tables that are no registry "
+            f"({_some(state.tables)}); nothing was touched. Take another database, or give the registry a "
+            "schema of its own (butler_db_namespace)."
+        )
+
+
+def _check_room(target: _Target, content: FolderContent, state: DatabaseState, *, has_config: bool) -> None:
+    """Refuse to make a repository over half of one, or over somebody's files."""
+    again = f"To remove what is left and make the replica anew, type confirm_destroy={target.name}."
+    rest = content.without(target.housekeeping)
+    if state.registry is RegistryState.INCOMPLETE:
+        raise RepositoryError(f"{target.database.url}: the making of this registry was interrupted. {again}")
+    if state.registry is RegistryState.COMPLETE:
+        raise RepositoryError(
+            f"{target.root}: there is no {CONFIG_NAME}, but {target.database.url} holds a registry: half of "
+            f"a repository. Put {CONFIG_NAME} back to continue it. {again}"
+        )
+    if not rest.is_empty and has_config:
+        raise RepositoryError(
+            f"{target.root}: the folder holds a repository's files ({_some_content(rest)}), but "
+            f"{target.database.url} holds no registry: half of a repository. Restore the database to continue "
+            f"it. {again}"
+        )
+    if not rest.is_empty:
+        raise RepositoryError(
+            f"{target.root}: the folder holds files that are no Butler repository ({_some_content(rest)}). "
+            "Nothing was touched. Take another folder, or move them away."
+        )
+
+
+def _plan_continuation(plan: _Plan) -> None:
+    """Bring ``butler.yaml`` up to date, and the extension back if it was dropped."""
+    target, result = plan.target, plan.result
+    if not plan.state.has_extension:
+        result.actions.append("create the extension btree_gist")
+    config = Config(target.config_path)
+    old = config.dump()
+    config.update(_without_location(target.config))
+    if config.dump() != old:
+        plan.new_config = config
+        result.actions.append(f"update {target.config_path}")
+        result.before = {CONFIG_NAME: str(old)}
+        result.after = {CONFIG_NAME: str(config.dump())}
+
+
+def _without_location(config: Config) -> dict[str, Any]:
+    """Return a configuration without what is compared rather than updated.
+
+    The same place may be written in more than one way.
+    """
+    update = dict(config.toDict())
+    for component, keys in (("registry", ("db", "namespace")), ("datastore", ("root",))):
+        if component in update:
+            update[component] = {k: v for k, v in update[component].items() if k not in keys}
+    return update
+
+
+def _plan_destruction(plan: _Plan, content: FolderContent, config_path: Path | None) -> None:
+    """Guard: go through everything that would be removed, and refuse what is not ours."""
+    target, state, result = plan.target, plan.state, plan.result
+    rest = content.without({LOCK_NAME})
+    if rest.is_empty and not state.exists:
+        return
+    if not state.exists and config_path is None:
+        raise RefusedError(
+            f"{target.root} holds no repository of this project ({_some_content(rest)}): it is not removed, "
+            "nothing was touched."
+        )
+    if state.exists:
+        _check_database_is_ours(plan, has_config=config_path is not None)
+    candidates = content.without(target.housekeeping).files
+    if candidates:
+        recorded = target.database.artifact_paths(target.records_table) if state.exists else iter(())
+        artifacts = artifacts_among(candidates, recorded, target.datastore)
+        if foreign := sorted(candidates - artifacts):
+            raise RefusedError(
+                f"{target.root} holds {len(foreign)} file(s) that this repository has no record of "
+                f"({_some(foreign)}): it is not removed, nothing was touched. Move them to another place."
+            )
+    plan.destroy = True
+    plan.own_files = frozenset(candidates)
+    result.destroyed = True
+    result.removed_files = len(candidates) + content.links
+    if result.removed_files:
+        result.actions.append(
+            f"remove {len(candidates)} artifacts and {content.links} links from {target.root}"
+        )
+    if state.exists:
+        result.actions.append(f"drop the database {target.database.url}")
+    if config_path is not None:
+        result.actions.append(f"remove {config_path}")
+
+
+def _check_database_is_ours(plan: _Plan, *, has_config: bool) -> None:
+    target, state = plan.target, plan.state
+    database = target.database
+    kept = "it is not dropped, nothing was touched."
+    if not state.made_here:
+        raise RefusedError(
+            f"The database {database.url} was not made by this project: {kept} "
+            "Drop it by hand if it is to go."
+        )
+    if isinstance(database, PostgresDatabase):
+        folder = os.path.realpath(target.root)
+        hint = f"If that is this one, say so in the database: {database.mark(target.root)}"
+        if state.made_for != folder:
+            raise RefusedError(
+                f"The database {database.url} belongs to the repository {state.made_for}: {kept} {hint}"
+            )
+        if state.made_on != database.host and not has_config:
+            raise RefusedError(
+                f"The database {database.url} belongs to the repository {state.made_for} of host "
+                f"{state.made_on}, and {folder} of this host has no {CONFIG_NAME} that says so: {kept} {hint}"
+            )
+        if state.other_schemas:
+            raise RefusedError(
+                f"The database {database.url} also holds tables in other schemas "
+                f"({_some(state.other_schemas)}): {kept} Drop those schemas by hand first."
+            )
+    if users := database.users():
+        raise RefusedError(
+            f"The database {database.url} is in use by {len(users)} other session(s) ({_some(users)}): "
+            f"{kept} Close them and run this again."
+        )
+
+
+def _plan_creation(plan: _Plan) -> None:
+    target, result = plan.target, plan.result
+    plan.create = True
+    result.created = True
+    if plan.destroy or not plan.state.exists:
+        result.actions.append(f"create the database {target.database.url}")
+    elif not plan.state.has_extension:
+        result.actions.append("create the extension btree_gist")
+    result.actions.append(f"create the repository {target.root}")
+    result.after = {
+        "folder": "an empty repository\n",
+        "database": "a registry\n",
+        CONFIG_NAME: str(target.config.dump()),
+    }
+
+
+def _carry_out(plan: _Plan) -> RepositoryResult:
+    target, result = plan.target, plan.result
+    state = plan.state
+    if plan.destroy:
+        _destroy(plan)
+        state = target.database.inspect()
+    if plan.create:
+        _create(target, state)
+        result.after = _describe(target, scan_folder(target.root), target.database.inspect())
+    elif not state.has_extension:
+        target.database.create(target.root, state)
+    if plan.new_config is not None:
+        _replace(target.config_path, str(plan.new_config.dump()))
+    return result
+
+
+def _destroy(plan: _Plan) -> None:
+    target = plan.target
+    if target.config_path.exists():
+        target.config_path.replace(target.doomed_path)
+    _, others = empty_folder(target.root, plan.own_files, target.housekeeping)
+    if others:
+        raise RefusedError(
+            f"{target.root}: files appeared while the replica was being removed ({_some(others)}). They and "
+            f"the database were kept. Move them away and run this again with confirm_destroy={target.name}."
+        )
+    target.database.drop()
+    target.doomed_path.unlink(missing_ok=True)
+
+
+def _create(target: _Target, state: DatabaseState) -> None:
+    target.database.create(target.root, state)
+    with database_errors(target.root):
+        # A butler.yaml that is there was written by a making that was interrupted before there were tables.
+        try:
+            Butler.makeRepo(target.root, config=Config(target.config), forceConfigRoot=False, overwrite=True)
+        except OSError as error:
+            raise RepositoryError(f"{target.root}: the repository cannot be made: {error}.") from error
+
+
+def _make_folder(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RepositoryError(
+            f"{root}: the repository folder cannot be made: {error.strerror}. "
+            "Make it as root and give it to the user who works with the repository."
+        ) from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file so that a reader finds the old text or the new one."""
+    new = path.with_name(_NEW_CONFIG_NAME)
+    new.write_text(text)
+    new.chmod(path.stat().st_mode & 0o7777)
+    new.replace(path)
+
+
+def _database_of(root: Path, config: Config) -> Database:
+    text = str(config["registry", "db"]).replace("<butlerRoot>", str(root))
+    try:
+        url = sqlalchemy.make_url(text)
+    except sqlalchemy.exc.ArgumentError as error:
+        raise RepositoryError(f"{root}: registry.db is not the URL of a database: {error}.") from error
+    if url.get_backend_name() == "postgresql" and url.port is None:
+        url = url.set(port=5432)
+    return open_database(url, _namespace(config))
+
+
+def _namespace(config: Config) -> str:
+    return str(config.get(("registry", "namespace")) or "")
+
+
+def _filled(root: Path, path: str) -> str:
+    return os.path.normpath(str(path).replace("<butlerRoot>", str(root)).removeprefix("file://"))
+
+
+def _describe(target: _Target, content: FolderContent, state: DatabaseState) -> dict[str, str]:
+    rest = content.without(target.housekeeping)
+    folder = f"{len(rest.files)} files, {rest.links} links" if content.exists else "absent"
+    described = {"folder": f"{folder}\n", "database": f"{state}\n"}
+    if target.config_path.is_file():
+        described[CONFIG_NAME] = target.config_path.read_text()
+    return described
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    shown = ", ".join(names[:_SHOWN_FILES])
+    return f"{shown}, and {len(names) - _SHOWN_FILES} more" if len(names) > _SHOWN_FILES else shown
+
+
+def _some_content(content: FolderContent) -> str:
+    links = [f"{content.links} links"] if content.links else []
+    return _some([*sorted(content.files), *links])
