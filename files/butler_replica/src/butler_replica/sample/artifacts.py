@@ -19,6 +19,7 @@ from astropy.table import Table
 from lsst.daf.butler import DatasetRef
 from lsst.daf.butler.formatters.parquet import astropy_to_arrow
 from lsst.daf.butler.logging import ButlerLogRecord
+from lsst.sphgeom import LonLat
 
 _SIZE = 16
 """Pixels of an image, in x and y."""
@@ -104,13 +105,17 @@ def _image(ref: DatasetRef) -> bytes:
 
 
 def _sources(ref: DatasetRef) -> Table:
-    random = _random(ref)
-    n = 5
+    """Make a table of sources in the middle of the dataset's region."""
+    region = ref.dataId.region
+    if region is None:
+        raise ValueError(f"{ref} has no region to put sources into.")
+    center = LonLat(region.getBoundingCircle().getCenter())
+    random, n = _random(ref), 5
     return Table(
         {
             "id": np.arange(1, n + 1, dtype=np.int64),
-            "ra": 55.7 + random.normal(scale=0.1, size=n),
-            "dec": -30.4 + random.normal(scale=0.1, size=n),
+            "ra": center.getLon().asDegrees() + random.normal(scale=0.01, size=n),
+            "dec": center.getLat().asDegrees() + random.normal(scale=0.01, size=n),
             "flux": random.lognormal(8.0, size=n),
         }
     )

@@ -50,6 +50,7 @@ class SampleResult:
     exposures: int
     detectors: int
     changed: bool = False
+    dry_run: bool = False
     datasets: dict[str, int] = field(default_factory=dict)
     """Datasets by dataset type."""
 
@@ -62,6 +63,7 @@ class SampleResult:
     def to_dict(self) -> dict[str, Any]:
         """Return the result as plain JSON data; of the missing artifacts, some are named."""
         return {
+            "dry_run": self.dry_run,
             "directory": str(self.directory),
             "exposures": self.exposures,
             "detectors": self.detectors,
@@ -71,6 +73,17 @@ class SampleResult:
             "exports": self.exports,
         }
 
+    def diff(self) -> list[dict[str, str]]:
+        """Return what is new, as one Ansible diff."""
+        if not self.changed:
+            return []
+        after = "".join(
+            f"{name}: {number} datasets, {len(self.missing.get(name, ()))} artifacts missing\n"
+            for name, number in self.datasets.items()
+        )
+        header = f"sample in {self.directory}"
+        return [{"before_header": header, "after_header": header, "before": "", "after": after}]
+
     def show(self, console: Console) -> None:
         """Print the result for a reader."""
         table = Table(
@@ -79,7 +92,8 @@ class SampleResult:
         for name, number in sorted(self.datasets.items()):
             table.add_row(name, str(number), str(len(self.missing.get(name, ()))))
         console.print(table)
-        console.print(f"{len(self.exports)} export files; " + ("written." if self.changed else "unchanged."))
+        state = "unchanged" if not self.changed else "not written" if self.dry_run else "written"
+        console.print(f"{len(self.exports)} export files, {state}.")
 
 
 def make_sample(
@@ -118,21 +132,21 @@ def make_sample(
         raise ReplicaError(
             f"A sample has 2 or more exposures and 2 to {limit} detectors, not {exposures} and {detectors}."
         )
-    wanted = SampleResult(directory.absolute(), exposures, detectors)
+    wanted = SampleResult(directory.absolute(), exposures, detectors, dry_run=dry_run)
     try:
-        return _existing(wanted) or _build(wanted, dry_run=dry_run)
+        return _existing(wanted) or _build(wanted)
     except OSError as error:
         raise ArtifactError(
             f"{error.filename or directory}: the sample cannot be written: {error.strerror or error}."
         ) from error
 
 
-def _build(wanted: SampleResult, *, dry_run: bool) -> SampleResult:
+def _build(wanted: SampleResult) -> SampleResult:
     with tempfile.TemporaryDirectory(prefix="dc2-sample-") as folder:
         source = SourceRepository(Path(folder), wanted.exposures, wanted.detectors)
         exports = list(plan_exports(source))
         result = _describe(wanted, source, exports)
-        if not dry_run:
+        if not wanted.dry_run:
             _write(result, source, exports)
         return result
 
