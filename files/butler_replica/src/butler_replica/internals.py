@@ -192,7 +192,7 @@ def stored_datasets(butler: Butler, refs: Iterable[DatasetRef]) -> set[uuid.UUID
     """
     stored: set[uuid.UUID] = set()
     for chunk in _batched(refs):
-        known = butler._datastore.knows_these(chunk)  # type: ignore[attr-defined]
+        known = butler._datastore.knows_these(chunk)
         stored.update(ref.id for ref, knows in known.items() if knows)
     return stored
 

@@ -22,6 +22,7 @@ from lsst.daf.butler import (
     DataCoordinate,
     DatasetRef,
     DatasetType,
+    Dimension,
     DimensionElement,
     DimensionGroup,
     DimensionRecord,
@@ -29,6 +30,7 @@ from lsst.daf.butler import (
     MissingDatasetTypeError,
     Timespan,
 )
+from lsst.daf.butler.queries import Query
 from lsst.resources import ResourcePath
 
 from . import internals
@@ -660,9 +662,27 @@ class _RecordLookup:
         found: dict[tuple[Any, ...], DimensionRecord] = {}
         for chunk in _chunks(data_ids):
             with self._butler.query() as query:
-                for record in query.join_data_coordinates(chunk).dimension_records(element.name):
-                    found[record.dataId.required_values] = record
+                for joined in self._join(query, element, chunk):
+                    for record in joined.dimension_records(element.name):
+                        found[record.dataId.required_values] = record
         return found
+
+    @staticmethod
+    def _join(query: Query, element: DimensionElement, data_ids: Sequence[DataCoordinate]) -> Iterable[Query]:
+        columns = (*element.metadata.names, *element.implied.names)
+        if columns or element.spatial or element.temporal or not isinstance(element, Dimension):
+            yield query.join_data_coordinates(data_ids)
+            return
+        # A record that is nothing but its key (group): the butler would answer
+        # from the data IDs alone, without a look at the table.
+        by_parent: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+        for data_id in data_ids:
+            *parent, value = data_id.required_values
+            by_parent[tuple(parent)].append(value)
+        for key, values in by_parent.items():
+            parents = dict(zip(element.required.names, key, strict=False))
+            column = getattr(query.expression_factory, element.name)
+            yield query.where(column.in_iterable(values), **parents)
 
     def require(self, dimensions: DimensionGroup, data_ids: Iterable[tuple[Any, ...]], place: str) -> None:
         """Make sure that there is a record for every dimension value of some data IDs.
@@ -705,7 +725,7 @@ class _RecordLookup:
 
     @staticmethod
     def _implied_key(target: DimensionElement, record: DimensionRecord) -> tuple[Any, ...] | None:
-        own = {**record.dataId.required, **{target.name: record.get(target.name)}}
+        own = {**record.dataId.required, **{target.name: getattr(record, target.name)}}
         key = tuple(own.get(n) for n in target.required.names)
         return None if None in key else key
 
@@ -732,7 +752,7 @@ class _RecordLookup:
                 records[name] = record
                 if record is not None:
                     for implied in element.implied.names:
-                        values[implied] = record.get(implied)
+                        values[implied] = getattr(record, implied)
         full = DataCoordinate.from_full_values(
             data_id.dimensions, tuple(values[n] for n in data_id.dimensions.data_coordinate_keys)
         )

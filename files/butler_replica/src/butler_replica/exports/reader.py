@@ -395,13 +395,14 @@ class _Reader:
             return self._scalar_node(event)
         if isinstance(event, yaml.AliasEvent):
             self._fail("has an alias inside a tagged object, which is not supported.", event)
-        tag = event.tag or self._loader.resolve(yaml.MappingNode, None, event.implicit)
         get_event = self._loader.get_event
         if isinstance(event, yaml.SequenceStartEvent):
+            tag = event.tag or self._loader.resolve(yaml.SequenceNode, None, event.implicit)
             items: list[Any] = []
             while not isinstance(item := get_event(), yaml.SequenceEndEvent):
                 items.append(self._node(item))
             return yaml.SequenceNode(tag, items, event.start_mark)
+        tag = event.tag or self._loader.resolve(yaml.MappingNode, None, event.implicit)
         pairs = []
         while not isinstance(item := get_event(), yaml.MappingEndEvent):
             pairs.append((self._node(item), self._node(get_event())))

@@ -1,0 +1,61 @@
+"""What every client of a repository sees, read from its database by SQL: to compare two repositories."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import sqlalchemy
+from conftest import Repository
+
+_IGNORED_TABLES = {"butler_attributes"}
+# Values that say when or in which order a row was made, not what it says.
+_IGNORED_COLUMNS = {"ingest_date", "collection_summary_id"}
+
+
+def registry_tables(repository: Repository) -> dict[str, Counter[tuple[tuple[str, Any], ...]]]:
+    """Every table of a registry and datastore, as bags of rows.
+
+    Generated keys of collections and dataset types are replaced by their names.
+    """
+    engine = sqlalchemy.create_engine(repository.url, poolclass=sqlalchemy.NullPool)
+    metadata = sqlalchemy.MetaData()
+    metadata.reflect(engine)
+    with engine.connect() as connection:
+        rows = {
+            table.name: [dict(row._mapping) for row in connection.execute(sqlalchemy.select(table))]
+            for table in metadata.tables.values()
+            if table.name not in _IGNORED_TABLES
+        }
+    collections = {row["collection_id"]: row["name"] for row in rows["collection"]}
+    kinds = {row["id"]: row["name"] for row in rows["dataset_type"]}
+    tables: dict[str, Counter[tuple[tuple[str, Any], ...]]] = {}
+    for name, found in rows.items():
+        bag: Counter[tuple[tuple[str, Any], ...]] = Counter()
+        for row in found:
+            plain = {}
+            for column, value in row.items():
+                if column in _IGNORED_COLUMNS or (name == "dataset_type" and column == "id"):
+                    continue
+                if column == "dataset_type_id":
+                    value = kinds[value]
+                elif value is not None and (column in ("collection_id", "run_id", "parent", "child")):
+                    value = collections[value]
+                elif column == "path":
+                    value = value.replace(str(repository.root), "<root>")
+                plain[column] = bytes(value) if isinstance(value, memoryview) else str(value)
+            bag[tuple(sorted(plain.items()))] += 1
+        # A tags table is made with the first dataset type of its dimensions.
+        tables[re.sub(r"^(dataset_(?:tags|calibs)_)\d+$", r"\1*", name)] = tables.get(
+            re.sub(r"^(dataset_(?:tags|calibs)_)\d+$", r"\1*", name), Counter()
+        ) + Counter(bag)
+    return tables
+
+
+def assert_same(one: Repository, other: Repository) -> None:
+    """Compare two repositories table by table."""
+    left, right = registry_tables(one), registry_tables(other)
+    assert left.keys() == right.keys()
+    for table in left:
+        assert left[table] - right[table] == right[table] - left[table], table
