@@ -32,10 +32,10 @@ from .folder import FolderContent, artifacts_among, empty_folder, place_problem,
 from .lock import LOCK_NAME, repository_lock
 
 CONFIG_NAME = "butler.yaml"
-DOOMED_NAME = "butler.yaml.being-destroyed"
+DOOMED_NAME = "butler.being-destroyed.yaml"
 """Name of ``butler.yaml`` from the first step of a destruction to the last."""
 
-_NEW_CONFIG_NAME = "butler.yaml.new"
+_NEW_CONFIG_NAME = "butler.new.yaml"
 _SHOWN_FILES = 5
 
 
@@ -512,7 +512,7 @@ def _replace(path: Path, text: str) -> None:
 
 
 def _database_of(root: Path, config: Config) -> Database:
-    text = str(config["registry", "db"]).replace("<butlerRoot>", str(root))
+    text = str(config["registry", "db"]).replace("<butlerRoot>", str(root).rstrip("/"))
     try:
         url = sqlalchemy.make_url(text)
     except sqlalchemy.exc.ArgumentError as error:
