@@ -132,7 +132,7 @@ class CollectionsResult:
         return {
             "made": self.made,
             "chains": [chain.to_dict() for chain in self.chains],
-            "skipped": self.skipped,
+            "skipped_collections": self.skipped,
             "open": self.open,
         }
 

@@ -1,6 +1,6 @@
 """Private lsst-daf-butler API for looking at, and removing, very many datasets.
 
-``Butler._registry._managers`` (``datasets._static``, ``collections``), ``Butler._registry._db``, ``FileDatastore._table``
+``Butler._registry._managers`` (``datasets._static``, ``collections``), ``._db``, ``FileDatastore._table``
     The tables of datasets and datastore records. One joined query streams a
     million datasets in seconds; the public queries make a `DatasetRef` with
     its data ID of each and ask for the records one by one.

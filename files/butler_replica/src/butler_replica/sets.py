@@ -87,6 +87,10 @@ class ImportSet(_Description):
         rules = list(value.items()) if isinstance(value, Mapping) else list(value)
         return tuple(_pair(rule) for rule in rules)
 
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of `~butler_replica.importer.import_exports`."""
+        return self.model_dump(include={"artifacts", "rewrite", "collections", "missing", "transfer"})
+
 
 def _pair(rule: Any) -> tuple[str, str]:
     if isinstance(rule, str):

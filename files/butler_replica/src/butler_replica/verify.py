@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CalibrationCheck", "DatasetCheck", "VerifyResult", "verify"]
 
+import io
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -111,7 +112,14 @@ class VerifyResult:
             "chains": self.chains,
             "open_chains": self.open_chains,
             "skipped_collections": self.skipped_collections,
+            "report": self.report(),
         }
+
+    def report(self) -> list[str]:
+        """Return what `show` prints, as lines of text."""
+        console = Console(file=io.StringIO(), width=160, record=True)
+        self.show(console)
+        return [line.rstrip() for line in console.export_text().splitlines()]
 
     def show(self, console: Console) -> None:
         """Print the tables and what does not hold."""
@@ -327,7 +335,7 @@ class _Comparison:
             check.without_artifact = without
         elif without:
             check.problems.append(
-                f"{without} have no artifact, which 'missing: fail' does not allow; get the files, or set skip"
+                f"{without} have no artifact, which 'missing: fail' does not allow; get them, or set skip"
             )
         return check
 

@@ -1,0 +1,60 @@
+"""A repository small enough to know every dataset of it, for tests."""
+
+from __future__ import annotations
+
+import yaml
+from pathlib import Path
+
+import astropy.time
+from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
+
+SPRING = Timespan(astropy.time.Time("2022-03-01", scale="tai"), astropy.time.Time("2022-06-01", scale="tai"))
+
+
+def add_datasets(
+    repo: str | Path, files: Path, *, kind: str = "bias", run: str = "run/bias", count: int = 4, transfer: str = "copy"
+) -> list[DatasetRef]:
+    """Ingest one small YAML file for each of ``count`` detectors and return the datasets."""
+    butler = Butler.from_config(str(repo), writeable=True)
+    butler.registry.insertDimensionData(
+        "instrument",
+        {"name": "Cam", "class_name": "no.such.Cam", "detector_max": 100, "visit_max": 9, "exposure_max": 9},
+        skip_existing=True,
+    )
+    for detector in range(count):
+        butler.registry.insertDimensionData(
+            "detector",
+            {"instrument": "Cam", "id": detector, "full_name": f"D{detector:02d}"},
+            skip_existing=True,
+        )
+    dataset_type = DatasetType(
+        kind, {"instrument", "detector"}, "StructuredDataDict", universe=butler.dimensions, isCalibration=True
+    )
+    butler.registry.registerDatasetType(dataset_type)
+    butler.collections.register(run)
+    refs = [
+        DatasetRef(dataset_type, butler.registry.expandDataId(instrument="Cam", detector=detector), run)
+        for detector in range(count)
+    ]
+    files.mkdir(parents=True, exist_ok=True)
+    for detector, ref in enumerate(refs):
+        path = files / f"{kind}_{detector}.yaml"
+        path.write_text(yaml.safe_dump({"kind": kind, "detector": detector}))
+        butler.ingest(FileDataset(str(path), [ref]), transfer=transfer)
+    return refs
+
+
+def certify(repo: str | Path, refs: list[DatasetRef], collection: str = "calib") -> None:
+    """Give datasets a validity range in a CALIBRATION collection."""
+    butler = Butler.from_config(str(repo), writeable=True)
+    butler.collections.register(collection, CollectionType.CALIBRATION)
+    butler.registry.certify(collection, refs, SPRING)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Return what is in a folder: content of files, targets of links."""
+    return {
+        str(path.relative_to(folder)): f"-> {path.readlink()}" if path.is_symlink() else path.read_bytes().hex()
+        for path in sorted(folder.rglob("*"))
+        if path.is_symlink() or (path.is_file() and "gen3.sqlite3" not in path.name and path.name[0] != ".")
+    }
