@@ -12,6 +12,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import astropy.time
 import numpy as np
 import pyarrow.parquet
 from astropy.io import fits
@@ -82,7 +83,7 @@ def _raw_header(ref: DatasetRef) -> fits.Header:
     header["EXPTIME"] = exposure.exposure_time
     header["DARKTIME"] = exposure.dark_time
     header["TIMESYS"] = "TAI"
-    header["DATE-OBS"] = exposure.timespan.begin.isot
+    header["DATE-OBS"] = astropy.time.Time(exposure.timespan.begin, precision=3).isot
     header["MJD-OBS"] = exposure.timespan.begin.mjd
     header["RADESYS"] = "ICRS"
     header["RATEL"] = exposure.tracking_ra
