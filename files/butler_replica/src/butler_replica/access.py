@@ -1,0 +1,246 @@
+"""What a user needs to open a repository by its label: credentials, and an entry in the repository index.
+
+Both files may hold entries of the user's own. Those are kept; where it can be
+done, so is the text around them.
+"""
+
+from __future__ import annotations
+
+__all__ = ["AccessResult", "ensure_credentials", "ensure_index_entry"]
+
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy
+import yaml
+from lsst.utils.db_auth import DbAuth, DbAuthError
+from rich.console import Console
+
+from .errors import ConflictError, RepositoryError
+
+
+@dataclass
+class AccessResult:
+    """What was written into a file, or would be."""
+
+    path: Path
+    actions: list[str] = field(default_factory=list)
+    before: str = ""
+    after: str = ""
+    """Content of the file, without passwords."""
+
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether the file was changed, or would be."""
+        return bool(self.actions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON data."""
+        return {"path": str(self.path), "actions": self.actions, "dry_run": self.dry_run}
+
+    def show(self, console: Console) -> None:
+        """Print the result for a reader.
+
+        Parameters
+        ----------
+        console : `rich.console.Console`
+            Where to print.
+        """
+        for action in self.actions or ["nothing to do"]:
+            console.print(f"{self.path}: {action}", highlight=False)
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return what changed as Ansible diff mappings."""
+        if not self.changed:
+            return []
+        header = str(self.path)
+        return [{"before_header": header, "after_header": header, "before": self.before, "after": self.after}]
+
+
+def ensure_credentials(
+    path: str | os.PathLike[str], *, url: str, username: str, password: str, dry_run: bool = False
+) -> AccessResult:
+    """See to it that the butler finds the right credentials for a database.
+
+    Parameters
+    ----------
+    path : `str` or `os.PathLike`
+        Credentials file of the user, as a rule ``~/.lsst/db-auth.yaml``.
+        Nobody else may read it; the butler refuses a file that others can.
+    url : `str`
+        URL of the database, without credentials.
+    username, password : `str`
+        The credentials.
+    dry_run : `bool`, optional
+        Say what would be done and change nothing.
+
+    Returns
+    -------
+    result : `AccessResult`
+        What was done; it holds no password.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if the file is there and is no list of credentials.
+    """
+    path = Path(path).expanduser()
+    text = _read(path)
+    entries = _credentials(path, text)
+    result = AccessResult(path, before=_without_passwords(entries), dry_run=dry_run)
+    wanted = {"url": url, "username": username, "password": password}
+    new_text = text
+    if _found_credentials(entries, url) != (username, password):
+        # In front: of several entries that match, the butler takes the first.
+        kept = [entry for entry in entries if entry["url"] != url]
+        new_text = _merged(yaml.safe_dump([wanted], sort_keys=False) + text, [wanted, *kept])
+        result.actions.append(f"set the credentials of {username} for {url}")
+        entries = [wanted, *kept]
+    if path.exists() and path.stat().st_mode & 0o077:
+        result.actions.append("set the mode to 0600")
+    result.after = _without_passwords(entries)
+    if result.changed and not dry_run:
+        _write(path, new_text, mode=0o600, folder_mode=0o700)
+    return result
+
+
+def ensure_index_entry(
+    path: str | os.PathLike[str], *, label: str, root: str | os.PathLike[str], dry_run: bool = False
+) -> AccessResult:
+    """See to it that a label in a repository index stands for a repository.
+
+    Parameters
+    ----------
+    path : `str` or `os.PathLike`
+        The index, a YAML file that ``DAF_BUTLER_REPOSITORY_INDEX`` names.
+    label : `str`
+        The label.
+    root : `str` or `os.PathLike`
+        The repository folder.
+    dry_run : `bool`, optional
+        Say what would be done and change nothing.
+
+    Returns
+    -------
+    result : `AccessResult`
+        What was done.
+
+    Raises
+    ------
+    ConflictError
+        Raised if the label stands for another repository that is there.
+    RepositoryError
+        Raised if the file is there and is no index.
+    """
+    path = Path(path).expanduser()
+    root = Path(root)
+    text = _read(path)
+    entries = _index(path, text)
+    result = AccessResult(path, before=text, after=text, dry_run=dry_run)
+    there = entries.get(label)
+    if there is not None and _same_folder(there, root):
+        return result
+    if there is not None and Path(there, "butler.yaml").exists():
+        raise ConflictError(
+            f"{path}: the label {label!r} stands for another repository, {there}. "
+            f"Give {root} another label (butler_repo_label), or remove the entry."
+        )
+    wanted = {**entries, label: str(root)}
+    start = text if not text or text.endswith("\n") else text + "\n"
+    result.after = _merged(start + yaml.safe_dump({label: str(root)}), wanted)
+    result.actions.append(f"set the label {label} to {root}")
+    if not dry_run:
+        _write(path, result.after, mode=0o644, folder_mode=0o755)
+    return result
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RepositoryError(f"{path}: cannot be read: {error}.") from error
+
+
+def _parsed(path: Path, text: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        # Not the error itself: it quotes the file, and that may be a password.
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise RepositoryError(f"{path}{where}: not valid YAML. Mend the file, or move it away.") from None
+
+
+def _credentials(path: Path, text: str) -> list[dict[str, str]]:
+    entries = _parsed(path, text) or []
+    if not isinstance(entries, list) or not all(isinstance(e, dict) and "url" in e for e in entries):
+        raise RepositoryError(
+            f"{path}: not a list of credentials with 'url', 'username' and 'password'. "
+            "Mend the file, or move it away."
+        )
+    return entries
+
+
+def _index(path: Path, text: str) -> dict[str, str]:
+    entries = _parsed(path, text) or {}
+    if not isinstance(entries, dict) or not all(isinstance(folder, str) for folder in entries.values()):
+        raise RepositoryError(
+            f"{path}: not a repository index ('label: folder'). Mend the file, or move it away."
+        )
+    return entries
+
+
+def _found_credentials(entries: list[dict[str, str]], url: str) -> tuple[str | None, str] | None:
+    """Return what the butler would find, asking the class that it asks."""
+    parts = sqlalchemy.make_url(url)
+    try:
+        return DbAuth(authList=entries).getAuth(
+            parts.drivername, parts.username, parts.host, parts.port, parts.database
+        )
+    except (DbAuthError, KeyError):
+        return None
+
+
+def _merged(text: str, wanted: Any) -> str:
+    """Return a text that was pieced together if it means what it should, else one written anew."""
+    try:
+        if yaml.safe_load(text) == wanted:
+            return text
+    except yaml.YAMLError:
+        pass
+    return yaml.safe_dump(wanted, sort_keys=False)
+
+
+def _without_passwords(entries: list[dict[str, str]]) -> str:
+    hidden = [{k: "********" if k == "password" else v for k, v in entry.items()} for entry in entries]
+    return yaml.safe_dump(hidden, sort_keys=False) if hidden else ""
+
+
+def _same_folder(there: str, root: Path) -> bool:
+    return os.path.realpath(there.removeprefix("file://")) == os.path.realpath(root)
+
+
+def _write(path: Path, text: str, *, mode: int, folder_mode: int) -> None:
+    """Write a file so that a reader finds the old text or the new one, and nobody else the new one."""
+    path = path.resolve()
+    try:
+        path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise RepositoryError(f"{path}: cannot be written: {error.strerror}.") from error
+    new = Path(name)
+    try:
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+        new.chmod(mode)
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise RepositoryError(f"{path}: cannot be written: {error.strerror}.") from error
