@@ -6,10 +6,10 @@ __all__ = ["Observations", "observe", "selected_detectors"]
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import astropy.time
 from lsst.daf.butler import DimensionRecord, DimensionUniverse, Timespan
+from lsst.sphgeom import Region
 
 from ..dimension_records import make_record
 from ..instrument import INSTRUMENT, focal_plane_layout, instrument_records
@@ -46,12 +46,11 @@ class Observations:
         """Records of the exposures, in the order of time."""
         return self.records["exposure"]
 
-    def detector_region(self, visit: int, detector: int) -> Any:
-        """Return where a detector looked during a visit."""
-        position = [record.id for record in self.records["visit"]].index(visit)
-        regions = self.records["visit_detector_region"]
-        n_detectors = len(regions) // len(self.records["visit"])
-        return regions[position * n_detectors + detector].region
+    def detector_regions(self) -> dict[tuple[int, int], Region]:
+        """Return where each detector looked, by visit and detector."""
+        return {
+            (record.visit, record.detector): record.region for record in self.records["visit_detector_region"]
+        }
 
 
 def selected_detectors(number: int) -> list[int]:

@@ -259,8 +259,9 @@ def _reference_shards(
 ) -> list[int]:
     """Find the shards of the reference catalogue that processed detectors touch."""
     pixelization = universe.skypix_dimensions["htm7"].pixelization
+    regions = observations.detector_regions()
     shards: set[int] = set()
-    for visit, detector in product(visits, detectors):
-        for begin, end in pixelization.envelope(observations.detector_region(visit, detector)):
+    for place in product(visits, detectors):
+        for begin, end in pixelization.envelope(regions[place]):
             shards.update(range(begin, end))
     return sorted(shards)
