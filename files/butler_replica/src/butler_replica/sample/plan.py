@@ -11,6 +11,7 @@ __all__ = [
     "RAW_RUN",
     "RUNS",
     "TAGGED_RAWS",
+    "Certification",
     "PlannedBlock",
     "PlannedDataset",
     "n_processed",
