@@ -15,7 +15,7 @@ __all__ = ["DatasetRow", "artifact_path", "count_orphan_records", "dataset_rows"
 
 import uuid
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import sqlalchemy
 from lsst.daf.butler import Butler
@@ -38,10 +38,11 @@ class DatasetRow(NamedTuple):
     """As the datastore records it; `None` without a record."""
 
 
-def _tables(butler: Butler) -> tuple[sqlalchemy.Table, sqlalchemy.Table]:
+def _tables(butler: Butler) -> tuple[sqlalchemy.Table, sqlalchemy.Table | None]:
+    """Return the tables of datasets and datastore records; a repository never written to lacks the second."""
     registry = butler._registry  # type: ignore[attr-defined]
-    records = file_datastore(butler)._table
-    return registry._managers.datasets._static.dataset, records._table  # type: ignore[attr-defined]
+    records = getattr(file_datastore(butler), "_table", None)
+    return registry._managers.datasets._static.dataset, None if records is None else records._table
 
 
 def dataset_rows(butler: Butler, ids: Collection[uuid.UUID] | None = None) -> Iterator[Sequence[DatasetRow]]:
@@ -64,19 +65,21 @@ def dataset_rows(butler: Butler, ids: Collection[uuid.UUID] | None = None) -> It
     managers = registry._managers
     dataset, records = _tables(butler)
     dataset_type = managers.datasets._static.dataset_type
-    run_key, run_source = managers.collections.lookup_name_sql(
-        dataset.columns[managers.collections.getRunForeignKeyName()],
-        dataset.join(dataset_type, dataset.columns.dataset_type_id == dataset_type.columns.id).join(
-            records, dataset.columns.id == records.columns.dataset_id, isouter=True
-        ),
+    source = dataset.join(dataset_type, dataset.columns.dataset_type_id == dataset_type.columns.id)
+    path: sqlalchemy.ColumnElement[Any] = sqlalchemy.null()
+    if records is not None:
+        source = source.join(records, dataset.columns.id == records.columns.dataset_id, isouter=True)
+        path = records.columns.path
+    run, source = managers.collections.lookup_name_sql(
+        dataset.columns[managers.collections.getRunForeignKeyName()], source
     )
     query = (
-        sqlalchemy.select(dataset.columns.id, dataset_type.columns.name, run_key, records.columns.path)
-        .select_from(run_source)
+        sqlalchemy.select(dataset.columns.id, dataset_type.columns.name, run, path)
+        .select_from(source)
         .execution_options(yield_per=_ROWS)
     )
     if ids is None:
-        queries = [query.order_by(records.columns.path)]
+        queries = [query if records is None else query.order_by(path)]
     else:
         listed = list(ids)
         queries = [
@@ -103,6 +106,8 @@ def count_orphan_records(butler: Butler) -> int:
         Number of records.
     """
     dataset, records = _tables(butler)
+    if records is None:
+        return 0
     query = sqlalchemy.select(sqlalchemy.func.count()).select_from(
         records.join(dataset, dataset.columns.id == records.columns.dataset_id, isouter=True)
     )
