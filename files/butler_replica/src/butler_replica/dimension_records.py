@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["make_record"]
+__all__ = [
+    "InsertionResult",
+    "difference",
+    "existing_records",
+    "insert_records",
+    "make_record",
+    "new_records",
+    "prefetched",
+]
 
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
-from lsst.daf.butler import DimensionElement, DimensionRecord
+from lsst.daf.butler import Butler, DimensionElement, DimensionRecord
+from rich.console import Console
+
+from .errors import ConflictError
+from .geometry import MILLIARCSEC, region_distance
+
+T = TypeVar("T")
+S = TypeVar("S")
+
+Records = Mapping[str, Sequence[DimensionRecord]]
+DataIdKey = tuple[Any, ...]
 
 
 def make_record(element: DimensionElement, **columns: Any) -> DimensionRecord:
@@ -27,3 +49,212 @@ def make_record(element: DimensionElement, **columns: Any) -> DimensionRecord:
     """
     known = element.schema.names
     return element.RecordClass(**{name: value for name, value in columns.items() if name in known})
+
+
+@dataclass
+class InsertionResult:
+    """Which dimension records were inserted, or would be, and which were there."""
+
+    subject: str
+    """What the records describe."""
+
+    inserted: dict[str, int] = field(default_factory=dict)
+    """New records by dimension element."""
+
+    present: dict[str, int] = field(default_factory=dict)
+    """Records that were there already, by dimension element."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether any record was inserted, or would be."""
+        return any(self.inserted.values())
+
+    def count(self, wanted: Records, new: Records) -> None:
+        """Add to the numbers of records inserted and present.
+
+        Parameters
+        ----------
+        wanted, new : `~collections.abc.Mapping`
+            Records by dimension element: all, and those not yet there.
+        """
+        for element, records in wanted.items():
+            n_new = len(new[element])
+            self.inserted[element] = self.inserted.get(element, 0) + n_new
+            self.present[element] = self.present.get(element, 0) + len(records) - n_new
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain JSON data."""
+        return {"inserted": dict(self.inserted), "present": dict(self.present)}
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return the numbers of records before and after."""
+        if not self.changed:
+            return []
+        before = "".join(f"{name}: {count}\n" for name, count in self.present.items())
+        after = "".join(
+            f"{name}: {count + self.inserted.get(name, 0)}\n" for name, count in self.present.items()
+        )
+        header = f"dimension records of {self.subject}"
+        return [{"before_header": header, "after_header": header, "before": before, "after": after}]
+
+    def show(self, console: Console) -> None:
+        """Print the numbers for a reader."""
+        console.print(self.subject, markup=False, highlight=False)
+        for name, new in self.inserted.items():
+            console.print(f"  {name}: {new} new, {self.present.get(name, 0)} present", markup=False)
+
+
+def difference(wanted: DimensionRecord, found: DimensionRecord) -> dict[str, tuple[Any, Any]]:
+    """Compare two records of one data ID.
+
+    Parameters
+    ----------
+    wanted, found : `lsst.daf.butler.DimensionRecord`
+        The record that this package makes, and the one in the repository.
+
+    Returns
+    -------
+    columns : `dict` [ `str`, `tuple` ]
+        Wanted and found value of each column that differs. Regions are equal
+        if their outlines are within a milliarcsecond.
+    """
+    if wanted == found:
+        return {}
+    theirs = found.toDict()
+    columns = {name: (value, theirs[name]) for name, value in wanted.toDict().items()}
+    return {
+        name: (value, other)
+        for name, (value, other) in columns.items()
+        if not (value == other or (name == "region" and region_distance(value, other) <= MILLIARCSEC))
+    }
+
+
+def existing_records(
+    butler: Butler, element: str, where: str = "", **data_id: Any
+) -> dict[DataIdKey, DimensionRecord]:
+    """Look up records of a repository.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    element : `str`
+        Dimension element.
+    where : `str`, optional
+        Expression in the butler's query language.
+    **data_id
+        Dimension values that the records must have.
+
+    Returns
+    -------
+    records : `dict`
+        Records by the values of their data ID.
+    """
+    with butler.query() as query:
+        results = (
+            query.dimension_records(element).where(data_id, where)
+            if where
+            else (query.dimension_records(element).where(data_id))
+        )
+        return {record.dataId.required_values: record for record in results}
+
+
+def new_records(
+    wanted: Iterable[DimensionRecord],
+    found: Mapping[DataIdKey, DimensionRecord],
+    *,
+    repo: str,
+    explanation: Callable[[DimensionRecord, dict[str, tuple[Any, Any]]], str] = lambda *_: "",
+) -> list[DimensionRecord]:
+    """Select the records that a repository does not have yet.
+
+    Parameters
+    ----------
+    wanted : `~collections.abc.Iterable` [ `lsst.daf.butler.DimensionRecord` ]
+        Records to be there.
+    found : `~collections.abc.Mapping`
+        Records that are there, as `existing_records` returns them.
+    repo : `str`
+        The repository, for the message.
+    explanation : `~collections.abc.Callable`, optional
+        Takes a wanted record and how it differs; says what that means and
+        what to do.
+
+    Returns
+    -------
+    records : `list` [ `lsst.daf.butler.DimensionRecord` ]
+        Those that are not there.
+
+    Raises
+    ------
+    ConflictError
+        Raised if a record is there with other values.
+    """
+    new = []
+    for record in wanted:
+        other = found.get(record.dataId.required_values)
+        if other is None:
+            new.append(record)
+        elif columns := difference(record, other):
+            name = record.definition.name
+            data_id = ", ".join(f"{key}={value}" for key, value in record.dataId.required.items())
+            said = "; ".join(
+                f"{column} is {_brief(theirs)} there and {_brief(ours)} here"
+                for column, (ours, theirs) in columns.items()
+            )
+            raise ConflictError(
+                f"{repo}: the {name} record of {data_id} differs: {said}. "
+                f"{explanation(record, columns) or 'Nothing was changed; a replica cannot mix the two.'}"
+            )
+    return new
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, bytes):
+        return value.hex()
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def insert_records(butler: Butler, records: Records) -> None:
+    """Insert new records, element by element.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository, in a transaction.
+    records : `~collections.abc.Mapping`
+        Records by dimension element, in an order that can be inserted.
+    """
+    for element, of_element in records.items():
+        if of_element:
+            butler.registry.insertDimensionData(butler.dimensions[element], *of_element, conform=False)
+
+
+def prefetched(
+    make: Callable[[S], T], arguments: Iterable[S], prepare: Callable[[T], Any] = lambda made: made
+) -> Iterator[Any]:
+    """Make things one ahead of the consumer.
+
+    Parameters
+    ----------
+    make : `~collections.abc.Callable`
+        What to call, in a thread of its own.
+    arguments : `~collections.abc.Iterable`
+        What to call it with.
+    prepare : `~collections.abc.Callable`, optional
+        What to call with that which ``make`` returns, in the same thread.
+
+    Yields
+    ------
+    result : `object`
+        What came of each argument, in their order.
+    """
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        ahead: deque[Future[Any]] = deque()
+        for argument in arguments:
+            ahead.append(worker.submit(lambda it: prepare(make(it)), argument))
+            if len(ahead) > 1:
+                yield ahead.popleft().result()
+        for future in ahead:
+            yield future.result()

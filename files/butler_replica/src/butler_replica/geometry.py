@@ -6,7 +6,16 @@ are computed at once; angles are radians unless a name says otherwise.
 
 from __future__ import annotations
 
-__all__ = ["ARCSEC", "MILLIARCSEC", "deproject", "polygon", "region_distance", "tangent_frame", "vertices"]
+__all__ = [
+    "ARCSEC",
+    "MILLIARCSEC",
+    "deproject",
+    "polygon",
+    "polygons",
+    "region_distance",
+    "tangent_frame",
+    "vertices",
+]
 
 from typing import Any
 
@@ -76,7 +85,23 @@ def polygon(points: Array) -> ConvexPolygon:
     polygon : `lsst.sphgeom.ConvexPolygon`
         Their convex hull.
     """
-    return ConvexPolygon([UnitVector3d(x, y, z) for x, y, z in points.tolist()])
+    return polygons(points[np.newaxis])[0]
+
+
+def polygons(points: Array) -> list[ConvexPolygon]:
+    """Make many convex polygons, as `polygon` makes one.
+
+    Parameters
+    ----------
+    points : `numpy.ndarray`, shape (m, n, 3)
+        Unit vectors.
+
+    Returns
+    -------
+    polygons : `list` [ `lsst.sphgeom.ConvexPolygon` ]
+        A polygon for each of the m sets of n points.
+    """
+    return [ConvexPolygon([UnitVector3d(*point) for point in outline]) for outline in points.tolist()]
 
 
 def vertices(region: ConvexPolygon) -> Array:

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-__all__ = ["CLASS_NAME", "FILTER_SETS", "INSTRUMENT", "FocalPlaneLayout", "instrument_records"]
+__all__ = [
+    "FILTER_SETS",
+    "INSTRUMENT",
+    "FocalPlaneLayout",
+    "InstrumentResult",
+    "focal_plane_layout",
+    "instrument_records",
+    "register_instrument",
+]
 
 import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import resources
 from typing import Any, Literal, NamedTuple
 
 import yaml
-from lsst.daf.butler import DimensionRecord, DimensionUniverse
+from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
-from .dimension_records import make_record
+from .connect import database_errors, open_butler
+from .dimension_records import InsertionResult, existing_records, insert_records, make_record, new_records
+from .errors import ReplicaError
+from .internals import datastore_root
+from .lock import repository_lock
 
 INSTRUMENT = "LSSTCam-imSim"
-CLASS_NAME = "lsst.obs.lsst.LsstCamImSim"
 
 _SIMULATED = {f"{band}_sim_1.4": band for band in "ugrizy"}
 _PLAIN = {band: band for band in "ugrizy"}  # in obs_lsst since 2023-05
@@ -76,7 +89,7 @@ def instrument_records(
             make_record(
                 universe["instrument"],
                 name=INSTRUMENT,
-                class_name=CLASS_NAME,
+                class_name="lsst.obs.lsst.LsstCamImSim",
                 visit_max=9999999,
                 exposure_max=9999999,
                 detector_max=1000,
@@ -100,3 +113,65 @@ def instrument_records(
             for name, band in FILTER_SETS[filters].items()
         ],
     }
+
+
+@dataclass
+class InstrumentResult(InsertionResult):
+    """Which records of the instrument were inserted, or would be."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers as plain JSON data."""
+        return {"instrument": INSTRUMENT, **super().to_dict()}
+
+
+def register_instrument(repo: str, *, filters: FilterSet = "all", dry_run: bool = False) -> InstrumentResult:
+    """Register LSSTCam-imSim: the instrument, its 189 detectors and its physical filters.
+
+    Parameters
+    ----------
+    repo : `str`
+        Root or label of the repository.
+    filters : `str`, optional
+        ``all``, or ``2022`` for the six physical filters of the DC2 era.
+        Others that the repository has stay there.
+    dry_run : `bool`, optional
+        Only say what would be done.
+
+    Returns
+    -------
+    result : `InstrumentResult`
+        Numbers of records inserted and present.
+
+    Raises
+    ------
+    ConflictError
+        Raised if the repository has one of the records with other values; the
+        message names the columns. Nothing is changed then.
+    """
+    if filters not in FILTER_SETS:
+        raise ReplicaError(f"There is no set of filters '{filters}'; there are: {', '.join(FILTER_SETS)}.")
+    butler = open_butler(repo, writeable=not dry_run)
+    records = instrument_records(butler.dimensions, filters=filters)
+    result = InstrumentResult(f"instrument {INSTRUMENT}")
+    with database_errors(repo):
+        if dry_run:
+            result.count(records, _missing(butler, records, repo))
+            return result
+        with repository_lock(datastore_root(butler)), butler.transaction():
+            missing = _missing(butler, records, repo)
+            insert_records(butler, missing)
+    result.count(records, missing)
+    return result
+
+
+def _missing(
+    butler: Butler, records: Mapping[str, list[DimensionRecord]], repo: str
+) -> dict[str, list[DimensionRecord]]:
+    """Select the records that the repository does not have."""
+    missing = {
+        "instrument": new_records(records["instrument"], existing_records(butler, "instrument"), repo=repo)
+    }
+    for element in ("detector", "physical_filter"):
+        found = {} if missing["instrument"] else existing_records(butler, element, instrument=INSTRUMENT)
+        missing[element] = new_records(records[element], found, repo=repo)
+    return missing

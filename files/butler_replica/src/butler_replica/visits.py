@@ -2,19 +2,69 @@
 
 from __future__ import annotations
 
-__all__ = ["FOCAL_PLANES", "VISIT_SYSTEMS", "FocalPlane", "is_visit", "visit_records", "visit_system_records"]
+__all__ = [
+    "FOCAL_PLANES",
+    "VISIT_SYSTEMS",
+    "FocalPlane",
+    "VisitsResult",
+    "define_visits",
+    "is_visit",
+    "visit_records",
+    "visit_system_records",
+]
 
 import functools
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from lsst.daf.butler import DimensionElement, DimensionRecord, DimensionUniverse
+from lsst.daf.butler import (
+    Butler,
+    DimensionElement,
+    DimensionRecord,
+    DimensionUniverse,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
+from rich.console import Console
 
-from .dimension_records import make_record
-from .geometry import ARCSEC, Array, deproject, polygon, tangent_frame
+from .bulk_dimensions import bulk_insertion
+from .connect import database_errors, open_butler
+from .dimension_records import (
+    DataIdKey,
+    InsertionResult,
+    difference,
+    existing_records,
+    insert_records,
+    make_record,
+    new_records,
+    prefetched,
+)
+from .errors import ReplicaError, RepositoryError
+from .geometry import (
+    ARCSEC,
+    MILLIARCSEC,
+    Array,
+    deproject,
+    polygon,
+    polygons,
+    region_distance,
+    tangent_frame,
+)
 from .instrument import INSTRUMENT, focal_plane_layout
+from .internals import datastore_root
+from .lock import repository_lock
+
+Progress = Callable[[int, int], None]
+
+_BATCH = 50
+"""Visits whose records are in memory at a time."""
+
+_TRANSACTION = 2500
+"""Visits inserted in one transaction."""
 
 VISIT_SYSTEMS: dict[str, dict[int, str]] = {
     "one-to-one": {0: "one-to-one"},
@@ -29,6 +79,8 @@ later, the third that of the time before.
 
 FOCAL_PLANES = ("nominal", "2024")
 """Names of the focal plane models: until 2024-02, and since."""
+
+_ELEMENTS = ("visit", "visit_definition", "visit_system_membership", "visit_detector_region")
 
 BOX_PADDING = 250
 """Pixels by which the region of a detector reaches over its sides."""
@@ -97,19 +149,7 @@ class FocalPlane:
 
 
 @functools.cache
-def focal_plane(model: str) -> FocalPlane:
-    """Get a focal plane model, made once.
-
-    Parameters
-    ----------
-    model : `str`
-        One of `FOCAL_PLANES`.
-
-    Returns
-    -------
-    focal_plane : `FocalPlane`
-        The model.
-    """
+def _focal_plane(model: str) -> FocalPlane:
     return FocalPlane(model)
 
 
@@ -156,7 +196,7 @@ def visit_records(
     exposures: Iterable[DimensionRecord],
     *,
     visit_system: str = "one-to-one",
-    focal_plane_model: str = "nominal",
+    focal_plane: str = "nominal",
 ) -> dict[str, list[DimensionRecord]]:
     """Make the records of visits, each of one exposure.
 
@@ -169,7 +209,7 @@ def visit_records(
         (see `is_visit`) are left out.
     visit_system : `str`, optional
         A name of `VISIT_SYSTEMS`.
-    focal_plane_model : `str`, optional
+    focal_plane : `str`, optional
         One of `FOCAL_PLANES`.
 
     Returns
@@ -179,15 +219,12 @@ def visit_records(
         inserted. The visit systems are not among them.
     """
     taken = [exposure for exposure in exposures if is_visit(exposure)]
-    elements: dict[str, DimensionElement] = {
-        name: universe[name]
-        for name in ("visit", "visit_definition", "visit_system_membership", "visit_detector_region")
-    }
+    elements: dict[str, DimensionElement] = {name: universe[name] for name in _ELEMENTS}
     records: dict[str, list[DimensionRecord]] = {name: [] for name in elements}
     if not taken:
         return records
     pointings = np.array([(e.tracking_ra, e.tracking_dec, e.sky_angle) for e in taken], dtype=float)
-    corners = focal_plane(focal_plane_model).detector_vertices(*pointings.T)
+    corners = _focal_plane(focal_plane).detector_vertices(*pointings.T)
     region_class = elements["visit_detector_region"].RecordClass
     for exposure, of_detectors in zip(taken, corners, strict=True):
         visit = {"instrument": exposure.instrument, "visit": exposure.id}
@@ -204,8 +241,8 @@ def visit_records(
             for number in VISIT_SYSTEMS[visit_system]
         )
         records["visit_detector_region"].extend(
-            region_class(**visit, detector=detector, region=polygon(points))
-            for detector, points in enumerate(of_detectors)
+            region_class(**visit, detector=detector, region=region)
+            for detector, region in enumerate(polygons(of_detectors))
         )
     return records
 
@@ -215,3 +252,239 @@ def _visit_columns(exposure: DimensionRecord) -> dict[str, Any]:
     columns: dict[str, Any] = exposure.toDict()
     columns["name"] = columns.pop("obs_id")
     return columns
+
+
+@dataclass
+class VisitsResult(InsertionResult):
+    """Which visits were defined, or would be."""
+
+    exposures: int = 0
+    """Exposures that the collections have raw data of."""
+
+    skipped: int = 0
+    """Exposures that cannot be visits: not on the sky, or no pointing is known."""
+
+    different: dict[int, list[str]] = field(default_factory=dict)
+    """How visits that were there already, and stay, differ from those made here; by visit."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the numbers and the differences as plain JSON data."""
+        return {
+            "exposures": self.exposures,
+            "skipped": self.skipped,
+            "different": {str(visit): columns for visit, columns in self.different.items()},
+            **super().to_dict(),
+        }
+
+    def show(self, console: Console) -> None:
+        """Print the numbers and the first differences for a reader."""
+        super().show(console)
+        console.print(
+            f"  exposures: {self.exposures}, of which {self.skipped} cannot be visits", markup=False
+        )
+        if not self.different:
+            return
+        console.print(
+            f"  {len(self.different)} visits are there with other values, and were kept:", markup=False
+        )
+        for visit, columns in list(self.different.items())[:10]:
+            console.print(f"    {visit}: {', '.join(columns)}", markup=False)
+        if len(self.different) > 10:
+            console.print(f"    and {len(self.different) - 10} more", markup=False)
+
+
+def define_visits(
+    repo: str,
+    collections: str | Sequence[str],
+    *,
+    visit_system: str = "one-to-one",
+    focal_plane: str = "nominal",
+    dataset_type: str = "raw",
+    dry_run: bool = False,
+    progress: Progress | None = None,
+) -> VisitsResult:
+    """Define a visit for each exposure that collections have raw data of.
+
+    Whether the artifacts are there does not matter.
+
+    Parameters
+    ----------
+    repo : `str`
+        Root or label of the repository.
+    collections : `str` or `~collections.abc.Sequence` [ `str` ]
+        Collections with raw data.
+    visit_system : `str`, optional
+        A name of `VISIT_SYSTEMS`.
+    focal_plane : `str`, optional
+        One of `FOCAL_PLANES`.
+    dataset_type : `str`, optional
+        Dataset type of the raw data.
+    dry_run : `bool`, optional
+        Only say what would be done.
+    progress : `~collections.abc.Callable`, optional
+        Called with the number of visits done and to do.
+
+    Returns
+    -------
+    result : `VisitsResult`
+        Numbers of records inserted and present. Visits that were there with
+        other values are kept and reported; what they lack (the region of a
+        detector, their membership in the visit system) is added.
+
+    Raises
+    ------
+    RepositoryError
+        Raised if there are no such collections or no detectors.
+    """
+    _check_choice("visit system", visit_system, VISIT_SYSTEMS)
+    _check_choice("focal plane", focal_plane, FOCAL_PLANES)
+    butler = open_butler(repo, writeable=not dry_run)
+    make = functools.partial(
+        visit_records, butler.dimensions, visit_system=visit_system, focal_plane=focal_plane
+    )
+    with database_errors(repo):
+        if dry_run:
+            return _plan(butler, _exposures(butler, repo, collections, dataset_type, must_exist=False), make)[
+                0
+            ]
+        with repository_lock(datastore_root(butler)):
+            exposures = _exposures(butler, repo, collections, dataset_type)
+            _check_detectors(butler, repo)
+            systems = visit_system_records(butler.dimensions, visit_system)
+            found = existing_records(butler, "visit_system", instrument=INSTRUMENT)
+            with butler.transaction():
+                insert_records(butler, {"visit_system": new_records(systems, found, repo=repo)})
+            result, to_define, to_complete = _plan(butler, exposures, make)
+            with butler.transaction():
+                insert_records(butler, to_complete)
+            _insert_visits(butler, to_define, make, progress)
+    return result
+
+
+def _check_choice(what: str, given: str, choices: Iterable[str]) -> None:
+    if given not in choices:
+        raise ReplicaError(f"There is no {what} '{given}'; there are: {', '.join(choices)}.")
+
+
+def _exposures(
+    butler: Butler,
+    repo: str,
+    collections: str | Sequence[str],
+    dataset_type: str,
+    *,
+    must_exist: bool = True,
+) -> list[DimensionRecord]:
+    """Find the exposures that collections have raw data of."""
+    try:
+        with butler.query() as query:
+            found = query.join_dataset_search(
+                dataset_type, [collections] if isinstance(collections, str) else collections
+            )
+            records = list(found.where(instrument=INSTRUMENT).dimension_records("exposure"))
+    except (MissingDatasetTypeError, MissingCollectionError) as error:
+        if not must_exist:
+            return []
+        raise RepositoryError(
+            f"{repo}: there is no raw data to define visits for: {error} Import the raw data first."
+        ) from error
+    return sorted(records, key=lambda record: int(record.dataId["exposure"]))
+
+
+def _check_detectors(butler: Butler, repo: str) -> None:
+    """Raise if the repository lacks detectors that visits have regions of."""
+    there = len(existing_records(butler, "detector", instrument=INSTRUMENT))
+    wanted = len(focal_plane_layout().detectors)
+    if there < wanted:
+        raise RepositoryError(
+            f"{repo}: {INSTRUMENT} has {there} of its {wanted} detectors there. "
+            "Register the instrument first: butler-replica instrument."
+        )
+
+
+def _plan(
+    butler: Butler,
+    exposures: Sequence[DimensionRecord],
+    make: Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]],
+) -> tuple[VisitsResult, list[DimensionRecord], dict[str, list[DimensionRecord]]]:
+    """Compare visits with those in the repository.
+
+    Returns
+    -------
+    result : `VisitsResult`
+        What there is to do.
+    to_define : `list` [ `lsst.daf.butler.DimensionRecord` ]
+        Exposures without a visit.
+    to_complete : `dict` [ `str`, `list` [ `lsst.daf.butler.DimensionRecord` ] ]
+        Records that visits in the repository lack, by dimension element.
+    """
+    taken = [exposure for exposure in exposures if is_visit(exposure)]
+    result = VisitsResult(
+        f"visits of {INSTRUMENT}", exposures=len(exposures), skipped=len(exposures) - len(taken)
+    )
+    present = (
+        {key[-1] for key in existing_records(butler, "visit", instrument=INSTRUMENT)} if taken else set()
+    )
+    to_define = [exposure for exposure in taken if exposure.id not in present]
+    to_compare = [exposure for exposure in taken if exposure.id in present]
+    # All visits have as many records.
+    of_each = {name: len(records) for name, records in make(taken[:1]).items()}
+    result.inserted = {name: n * len(to_define) for name, n in of_each.items()}
+    result.present = dict.fromkeys(of_each, 0)
+    to_complete: dict[str, list[DimensionRecord]] = {name: [] for name in of_each}
+    batches = (to_compare[first : first + _BATCH] for first in range(0, len(to_compare), _BATCH))
+    for wanted in prefetched(make, batches):
+        where = f"visit IN ({', '.join(str(visit.id) for visit in wanted['visit'])})"
+        missing: dict[str, list[DimensionRecord]] = {}
+        for name, records in wanted.items():
+            found = existing_records(butler, name, where, instrument=INSTRUMENT)
+            missing[name] = [record for record in records if record.dataId.required_values not in found]
+            _compare(records, found, result.different)
+            to_complete[name].extend(missing[name])
+        result.count(wanted, missing)
+    return result, to_define, to_complete
+
+
+def _compare(
+    wanted: Sequence[DimensionRecord],
+    found: Mapping[DataIdKey, DimensionRecord],
+    different: dict[int, list[str]],
+) -> None:
+    """Note how records in the repository differ from those made here."""
+    farthest: dict[int, float] = {}
+    detectors: Counter[int] = Counter()
+    for record in wanted:
+        other = found.get(record.dataId.required_values)
+        columns = {} if other is None else difference(record, other)
+        visit = int(record.dataId["visit"])
+        for name, (ours, theirs) in columns.items():
+            if name == "region":
+                detectors[visit] += 1
+                distance = region_distance(ours, theirs) / MILLIARCSEC
+                farthest[visit] = max(distance, farthest.get(visit, 0.0))
+            else:
+                different.setdefault(visit, []).append(f"{name} is {theirs!r}, not {ours!r}")
+    for visit, distance in farthest.items():
+        what = "region" if wanted[0].definition.name == "visit" else f"{detectors[visit]} detector regions"
+        different.setdefault(visit, []).append(f"{what} by up to {distance:.3g} mas")
+
+
+def _insert_visits(
+    butler: Butler,
+    exposures: Sequence[DimensionRecord],
+    make: Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]],
+    progress: Progress | None,
+) -> None:
+    """Insert the records of visits, some thousand visits in a transaction."""
+    done = 0
+    n_detectors = len(focal_plane_layout().detectors)
+    for start in range(0, len(exposures), _TRANSACTION):
+        chunk = exposures[start : start + _TRANSACTION]
+        batches = [chunk[first : first + _BATCH] for first in range(0, len(chunk), _BATCH)]
+        with bulk_insertion(
+            butler, ["visit", "visit_detector_region"], n_detectors * len(chunk)
+        ) as insertion:
+            for batch, records in zip(batches, prefetched(make, batches, insertion.prepare), strict=True):
+                insertion.write(records)
+                done += len(batch)
+                if progress is not None:
+                    progress(done, len(exposures))
