@@ -270,8 +270,7 @@ class VisitsResult(InsertionResult):
     def to_dict(self) -> dict[str, Any]:
         """Return the numbers and the differences as plain JSON data."""
         return {
-            "exposures": self.exposures,
-            "skipped": self.skipped,
+            "exposures": {"found": self.exposures, "skipped": self.skipped},
             "different": {str(visit): columns for visit, columns in self.different.items()},
             **super().to_dict(),
         }
@@ -354,10 +353,10 @@ def define_visits(
             found = existing_records(butler, "visit_system", instrument=INSTRUMENT)
             with butler.transaction():
                 insert_records(butler, {"visit_system": new_records(systems, found, repo=repo)})
-            result, to_define, to_complete = _plan(butler, exposures, make)
+            result, to_define, to_complete = _plan(butler, exposures, make, progress)
             with butler.transaction():
                 insert_records(butler, to_complete)
-            _insert_visits(butler, to_define, make, progress)
+            _insert_visits(butler, to_define, make, progress, n_present=result.present["visit"])
     return result
 
 
@@ -405,6 +404,7 @@ def _plan(
     butler: Butler,
     exposures: Sequence[DimensionRecord],
     make: Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]],
+    progress: Progress | None,
 ) -> tuple[VisitsResult, list[DimensionRecord], dict[str, list[DimensionRecord]]]:
     """Compare visits with those in the repository.
 
@@ -431,6 +431,7 @@ def _plan(
     result.inserted = {name: n * len(to_define) for name, n in of_each.items()}
     result.present = dict.fromkeys(of_each, 0)
     to_complete: dict[str, list[DimensionRecord]] = {name: [] for name in of_each}
+    compared = 0
     batches = (to_compare[first : first + _BATCH] for first in range(0, len(to_compare), _BATCH))
     for wanted in prefetched(make, batches):
         where = f"visit IN ({', '.join(str(visit.id) for visit in wanted['visit'])})"
@@ -441,6 +442,9 @@ def _plan(
             _compare(records, found, result.different)
             to_complete[name].extend(missing[name])
         result.count(wanted, missing)
+        compared += len(wanted["visit"])
+        if progress is not None:
+            progress(compared, len(taken))
     return result, to_define, to_complete
 
 
@@ -473,9 +477,11 @@ def _insert_visits(
     exposures: Sequence[DimensionRecord],
     make: Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]],
     progress: Progress | None,
+    *,
+    n_present: int,
 ) -> None:
     """Insert the records of visits, some thousand visits in a transaction."""
-    done = 0
+    done = n_present
     n_detectors = len(focal_plane_layout().detectors)
     for start in range(0, len(exposures), _TRANSACTION):
         chunk = exposures[start : start + _TRANSACTION]
@@ -487,4 +493,4 @@ def _insert_visits(
                 insertion.write(records)
                 done += len(batch)
                 if progress is not None:
-                    progress(done, len(exposures))
+                    progress(done, n_present + len(exposures))
