@@ -13,6 +13,7 @@ __all__ = [
     "visit_system_records",
 ]
 
+import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -59,6 +60,7 @@ from .internals import datastore_root
 from .lock import repository_lock
 
 Progress = Callable[[int, int], None]
+_Make = Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]]
 
 _BATCH = 50
 """Visits whose records are in memory at a time."""
@@ -341,21 +343,19 @@ def define_visits(
     make = functools.partial(
         visit_records, butler.dimensions, visit_system=visit_system, focal_plane=focal_plane
     )
-    with database_errors(repo):
-        if dry_run:
-            return _plan(butler, _exposures(butler, repo, collections, dataset_type, must_exist=False), make)[
-                0
-            ]
-        with repository_lock(datastore_root(butler)):
-            exposures = _exposures(butler, repo, collections, dataset_type)
+    lock = contextlib.nullcontext() if dry_run else repository_lock(datastore_root(butler))
+    with database_errors(repo), lock:
+        exposures = _exposures(butler, repo, collections, dataset_type, must_exist=not dry_run)
+        systems = {"visit_system": visit_system_records(butler.dimensions, visit_system)}
+        there = existing_records(butler, "visit_system", instrument=INSTRUMENT)
+        to_complete = {"visit_system": new_records(systems["visit_system"], there, repo=repo)}
+        result = VisitsResult(f"visits of {INSTRUMENT}")
+        result.count(systems, to_complete)
+        to_define, lacking = _plan(butler, exposures, make, result, progress)
+        if not dry_run and result.changed:
             _check_detectors(butler, repo)
-            systems = visit_system_records(butler.dimensions, visit_system)
-            found = existing_records(butler, "visit_system", instrument=INSTRUMENT)
             with butler.transaction():
-                insert_records(butler, {"visit_system": new_records(systems, found, repo=repo)})
-            result, to_define, to_complete = _plan(butler, exposures, make, progress)
-            with butler.transaction():
-                insert_records(butler, to_complete)
+                insert_records(butler, {**to_complete, **lacking})
             _insert_visits(butler, to_define, make, progress, n_present=result.present["visit"])
     return result
 
@@ -403,24 +403,22 @@ def _check_detectors(butler: Butler, repo: str) -> None:
 def _plan(
     butler: Butler,
     exposures: Sequence[DimensionRecord],
-    make: Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]],
+    make: _Make,
+    result: VisitsResult,
     progress: Progress | None,
-) -> tuple[VisitsResult, list[DimensionRecord], dict[str, list[DimensionRecord]]]:
-    """Compare visits with those in the repository.
+) -> tuple[list[DimensionRecord], dict[str, list[DimensionRecord]]]:
+    """Compare visits with those in the repository, and count what there is to do.
 
     Returns
     -------
-    result : `VisitsResult`
-        What there is to do.
     to_define : `list` [ `lsst.daf.butler.DimensionRecord` ]
         Exposures without a visit.
     to_complete : `dict` [ `str`, `list` [ `lsst.daf.butler.DimensionRecord` ] ]
         Records that visits in the repository lack, by dimension element.
     """
     taken = [exposure for exposure in exposures if is_visit(exposure)]
-    result = VisitsResult(
-        f"visits of {INSTRUMENT}", exposures=len(exposures), skipped=len(exposures) - len(taken)
-    )
+    result.exposures = len(exposures)
+    result.skipped = len(exposures) - len(taken)
     present = (
         {key[-1] for key in existing_records(butler, "visit", instrument=INSTRUMENT)} if taken else set()
     )
@@ -428,8 +426,8 @@ def _plan(
     to_compare = [exposure for exposure in taken if exposure.id in present]
     # All visits have as many records.
     of_each = {name: len(records) for name, records in make(taken[:1]).items()}
-    result.inserted = {name: n * len(to_define) for name, n in of_each.items()}
-    result.present = dict.fromkeys(of_each, 0)
+    result.inserted |= {name: n * len(to_define) for name, n in of_each.items()}
+    result.present |= dict.fromkeys(of_each, 0)
     to_complete: dict[str, list[DimensionRecord]] = {name: [] for name in of_each}
     compared = 0
     batches = (to_compare[first : first + _BATCH] for first in range(0, len(to_compare), _BATCH))
@@ -445,7 +443,7 @@ def _plan(
         compared += len(wanted["visit"])
         if progress is not None:
             progress(compared, len(taken))
-    return result, to_define, to_complete
+    return to_define, to_complete
 
 
 def _compare(
@@ -475,7 +473,7 @@ def _compare(
 def _insert_visits(
     butler: Butler,
     exposures: Sequence[DimensionRecord],
-    make: Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]],
+    make: _Make,
     progress: Progress | None,
     *,
     n_present: int,
