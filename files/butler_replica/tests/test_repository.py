@@ -164,7 +164,12 @@ def test_dry_run_creates_nothing(replica: Replica) -> None:
     assert any("create the repository" in action for action in result.actions)
     assert not replica.root.exists()
     assert not replica.database_exists()
-    assert {change["before_header"] for change in result.diff()} == {"folder", "database", "butler.yaml"}
+    assert {change["before_header"] for change in result.diff()} == {
+        "actions",
+        "folder",
+        "database",
+        "butler.yaml",
+    }
 
 
 def test_rerun_changes_nothing(made: Replica) -> None:
@@ -382,7 +387,7 @@ def test_butler_yaml_is_updated_in_place(made: Replica, tmp_path: Path) -> None:
     assert result.changed
     assert not result.created
     assert result.diff() == foretold.diff()
-    assert [change["before_header"] for change in result.diff()] == ["butler.yaml"]
+    assert [change["before_header"] for change in result.diff()] == ["actions", "butler.yaml"]
     written = yaml.safe_load((made.root / "butler.yaml").read_text())
     assert written["datastore"]["checksum"] is True
     assert written["registry"]["managers"] == yaml.safe_load(old)["registry"]["managers"]

@@ -100,15 +100,21 @@ class RepositoryResult:
 
     def diff(self) -> list[dict[str, str]]:
         """Return what changed as Ansible diff mappings."""
+        if not self.changed:
+            return []
+        before, after = (
+            {"actions": "", **self.before},
+            {"actions": "\n".join([*self.actions, ""]), **self.after},
+        )
         return [
             {
                 "before_header": what,
                 "after_header": what,
-                "before": self.before.get(what, ""),
-                "after": self.after.get(what, ""),
+                "before": before.get(what, ""),
+                "after": after.get(what, ""),
             }
-            for what in sorted(self.before.keys() | self.after.keys())
-            if self.before.get(what) != self.after.get(what)
+            for what in after
+            if before.get(what) != after[what]
         ]
 
 
@@ -278,7 +284,7 @@ def _make_plan(target: _Target, data_folders: Sequence[str], *, destroy: bool) -
         )
     else:
         _check_room(target, content, state, has_config=config_path is not None)
-    _plan_creation(plan)
+    _plan_creation(plan, config_path)
     return plan
 
 
@@ -437,7 +443,7 @@ def _check_database_is_ours(plan: _Plan, *, has_config: bool) -> None:
         )
 
 
-def _plan_creation(plan: _Plan) -> None:
+def _plan_creation(plan: _Plan, config_path: Path | None) -> None:
     target, result = plan.target, plan.result
     plan.create = True
     result.created = True
@@ -446,11 +452,10 @@ def _plan_creation(plan: _Plan) -> None:
     elif not plan.state.has_extension:
         result.actions.append("create the extension btree_gist")
     result.actions.append(f"create the repository {target.root}")
-    result.after = {
-        "folder": "an empty repository\n",
-        "database": "a registry\n",
-        CONFIG_NAME: str(target.config.dump()),
-    }
+    config = Config(config_path) if config_path is not None else Config()
+    config.update(target.config)
+    made = DatabaseState(exists=True, made_here=True, registry=RegistryState.COMPLETE)
+    result.after = _describe(target, FolderContent(exists=True), made) | {CONFIG_NAME: str(config.dump())}
 
 
 def _carry_out(plan: _Plan) -> RepositoryResult:
