@@ -346,17 +346,29 @@ def define_visits(
     lock = contextlib.nullcontext() if dry_run else repository_lock(datastore_root(butler))
     with database_errors(repo), lock:
         exposures = _exposures(butler, repo, collections, dataset_type, must_exist=not dry_run)
+        taken = [exposure for exposure in exposures if is_visit(exposure)]
+        present = existing_records(butler, "visit", instrument=INSTRUMENT)
+        ids = {key[-1] for key in present}
+        to_define = [exposure for exposure in taken if exposure.id not in ids]
+        to_compare = [exposure for exposure in taken if exposure.id in ids]
         systems = {"visit_system": visit_system_records(butler.dimensions, visit_system)}
         there = existing_records(butler, "visit_system", instrument=INSTRUMENT)
-        to_complete = {"visit_system": new_records(systems["visit_system"], there, repo=repo)}
-        result = VisitsResult(f"visits of {INSTRUMENT}")
-        result.count(systems, to_complete)
-        to_define, lacking = _plan(butler, exposures, make, result, progress)
-        if not dry_run and result.changed:
+        new_systems = {"visit_system": new_records(systems["visit_system"], there, repo=repo)}
+
+        result = VisitsResult(
+            f"visits of {INSTRUMENT}", exposures=len(exposures), skipped=len(exposures) - len(taken)
+        )
+        result.count(systems, new_systems)
+        # All visits have as many records.
+        for name, records in make(taken[:1]).items():
+            result.inserted[name] = len(records) * len(to_define)
+            result.present[name] = 0
+        if not dry_run:
             _check_detectors(butler, repo)
-            with butler.transaction():
-                insert_records(butler, {**to_complete, **lacking})
-            _insert_visits(butler, to_define, make, progress, n_present=result.present["visit"])
+            insert_records(butler, new_systems)
+        _complete_visits(butler, to_compare, make, result, dry_run=dry_run, progress=progress)
+        if not dry_run:
+            _insert_visits(butler, to_define, make, n_done=len(to_compare), progress=progress)
     return result
 
 
@@ -400,50 +412,32 @@ def _check_detectors(butler: Butler, repo: str) -> None:
         )
 
 
-def _plan(
+def _complete_visits(
     butler: Butler,
     exposures: Sequence[DimensionRecord],
     make: _Make,
     result: VisitsResult,
+    *,
+    dry_run: bool,
     progress: Progress | None,
-) -> tuple[list[DimensionRecord], dict[str, list[DimensionRecord]]]:
-    """Compare visits with those in the repository, and count what there is to do.
-
-    Returns
-    -------
-    to_define : `list` [ `lsst.daf.butler.DimensionRecord` ]
-        Exposures without a visit.
-    to_complete : `dict` [ `str`, `list` [ `lsst.daf.butler.DimensionRecord` ] ]
-        Records that visits in the repository lack, by dimension element.
-    """
-    taken = [exposure for exposure in exposures if is_visit(exposure)]
-    result.exposures = len(exposures)
-    result.skipped = len(exposures) - len(taken)
-    present = (
-        {key[-1] for key in existing_records(butler, "visit", instrument=INSTRUMENT)} if taken else set()
-    )
-    to_define = [exposure for exposure in taken if exposure.id not in present]
-    to_compare = [exposure for exposure in taken if exposure.id in present]
-    # All visits have as many records.
-    of_each = {name: len(records) for name, records in make(taken[:1]).items()}
-    result.inserted |= {name: n * len(to_define) for name, n in of_each.items()}
-    result.present |= dict.fromkeys(of_each, 0)
-    to_complete: dict[str, list[DimensionRecord]] = {name: [] for name in of_each}
-    compared = 0
-    batches = (to_compare[first : first + _BATCH] for first in range(0, len(to_compare), _BATCH))
-    for wanted in prefetched(make, batches):
-        where = f"visit IN ({', '.join(str(visit.id) for visit in wanted['visit'])})"
+) -> None:
+    """Compare visits with those in the repository, and insert the records that these lack."""
+    batches = [exposures[first : first + _BATCH] for first in range(0, len(exposures), _BATCH)]
+    done = 0
+    for batch, wanted in zip(batches, prefetched(make, batches), strict=True):
+        where = f"visit IN ({', '.join(str(exposure.id) for exposure in batch)})"
         missing: dict[str, list[DimensionRecord]] = {}
         for name, records in wanted.items():
             found = existing_records(butler, name, where, instrument=INSTRUMENT)
             missing[name] = [record for record in records if record.dataId.required_values not in found]
             _compare(records, found, result.different)
-            to_complete[name].extend(missing[name])
         result.count(wanted, missing)
-        compared += len(wanted["visit"])
+        if not dry_run:
+            with butler.transaction():
+                insert_records(butler, missing)
+        done += len(batch)
         if progress is not None:
-            progress(compared, len(taken))
-    return to_define, to_complete
+            progress(done, result.exposures - result.skipped)
 
 
 def _compare(
@@ -474,12 +468,12 @@ def _insert_visits(
     butler: Butler,
     exposures: Sequence[DimensionRecord],
     make: _Make,
-    progress: Progress | None,
     *,
-    n_present: int,
+    n_done: int,
+    progress: Progress | None,
 ) -> None:
     """Insert the records of visits, some thousand visits in a transaction."""
-    done = n_present
+    done, total = n_done, n_done + len(exposures)
     n_detectors = len(focal_plane_layout().detectors)
     for start in range(0, len(exposures), _TRANSACTION):
         chunk = exposures[start : start + _TRANSACTION]
@@ -491,4 +485,4 @@ def _insert_visits(
                 insertion.write(records)
                 done += len(batch)
                 if progress is not None:
-                    progress(done, n_present + len(exposures))
+                    progress(done, total)
