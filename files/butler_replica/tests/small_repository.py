@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import yaml
 from pathlib import Path
 
 import astropy.time
+import yaml
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 
 SPRING = Timespan(astropy.time.Time("2022-03-01", scale="tai"), astropy.time.Time("2022-06-01", scale="tai"))
 
 
 def add_datasets(
-    repo: str | Path, files: Path, *, kind: str = "bias", run: str = "run/bias", count: int = 4, transfer: str = "copy"
+    repo: str | Path,
+    files: Path,
+    *,
+    kind: str = "bias",
+    run: str = "run/bias",
+    count: int = 4,
+    transfer: str = "copy",
 ) -> list[DatasetRef]:
     """Ingest one small YAML file for each of ``count`` detectors and return the datasets."""
     butler = Butler.from_config(str(repo), writeable=True)
@@ -54,7 +60,9 @@ def certify(repo: str | Path, refs: list[DatasetRef], collection: str = "calib")
 def tree(folder: Path) -> dict[str, str]:
     """Return what is in a folder: content of files, targets of links."""
     return {
-        str(path.relative_to(folder)): f"-> {path.readlink()}" if path.is_symlink() else path.read_bytes().hex()
+        str(path.relative_to(folder)): f"-> {path.readlink()}"
+        if path.is_symlink()
+        else path.read_bytes().hex()
         for path in sorted(folder.rglob("*"))
         if path.is_symlink() or (path.is_file() and "gen3.sqlite3" not in path.name and path.name[0] != ".")
     }

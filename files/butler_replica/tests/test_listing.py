@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from butler_replica.errors import ArtifactError
 from butler_replica.listing import Listing
 

@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from lsst.daf.butler import Butler
+
 from butler_replica import prune as prune_module
 from butler_replica.cli import main
 from butler_replica.errors import RefusedError, ReplicaError
 from butler_replica.lock import repository_lock
 from butler_replica.prune import prune
-from click.testing import CliRunner
-from lsst.daf.butler import Butler
 from small_repository import add_datasets, certify, tree
 
 
@@ -83,7 +84,14 @@ def test_what_is_gone_leaves_the_registry(filled, tmp_path):
     for ref in butler.query_all_datasets("run/*", limit=None):
         assert ref.datasetType.name == "raw" or butler.get(ref)["kind"] == ref.datasetType.name
     listed = subprocess.run(
-        [Path(sys.executable).with_name("butler"), "query-datasets", str(filled), "dark", "--collections", "run/dark"],
+        [
+            Path(sys.executable).with_name("butler"),
+            "query-datasets",
+            str(filled),
+            "dark",
+            "--collections",
+            "run/dark",
+        ],
         capture_output=True,
         text=True,
         check=True,

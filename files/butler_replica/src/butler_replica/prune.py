@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from lsst.daf.butler import Butler
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -87,7 +88,7 @@ class PruneResult:
 
     def show(self, console: Console) -> None:
         """Print the counts for a reader."""
-        table = Table("dataset type", title="Datasets by dataset type", show_footer=True)
+        table = Table("dataset type", title="Datasets by dataset type", show_footer=True, box=box.SIMPLE)
         table.columns[0].footer = "all"
         columns = {
             "before": self.before,

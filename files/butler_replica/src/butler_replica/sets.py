@@ -80,11 +80,10 @@ class ImportSet(_Description):
     def _pairs(cls, value: Any) -> Any:
         if not value:
             return ()
-        if isinstance(value, str):
-            value = [value]
         if isinstance(value, Mapping):
-            value = [{"old": value["old"], "new": value["new"]}] if set(value) == {"old", "new"} else value
-        rules = list(value.items()) if isinstance(value, Mapping) else list(value)
+            rules = [value] if set(value) == {"old", "new"} else list(value.items())
+        else:
+            rules = list(value) if isinstance(value, (list, tuple)) else [value]
         return tuple(_pair(rule) for rule in rules)
 
     def options(self) -> dict[str, Any]:

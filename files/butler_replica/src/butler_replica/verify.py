@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from lsst.daf.butler import Butler, CollectionType
 from numpy.typing import NDArray
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -117,16 +118,16 @@ class VerifyResult:
 
     def report(self) -> list[str]:
         """Return what `show` prints, as lines of text."""
-        console = Console(file=io.StringIO(), width=160, record=True)
+        console = Console(file=io.StringIO(), width=150, record=True)
         self.show(console)
         return [line.rstrip() for line in console.export_text().splitlines()]
 
     def show(self, console: Console) -> None:
         """Print the tables and what does not hold."""
-        table = Table(title=f"Datasets of {self.repo}", show_footer=True)
+        table = Table(title=f"Datasets of {self.repo}", show_footer=True, box=box.SIMPLE)
         with_sets = any(check.set for check in self.datasets)
         for header in (*(["import set"] if with_sets else []), "dataset type", "run"):
-            table.add_column(header)
+            table.add_column(header, overflow="fold")
         totals = self.totals()
         columns = [column for column in totals if with_sets or column not in ("promised", "without_artifact")]
         for column in columns:
@@ -143,7 +144,7 @@ class VerifyResult:
             )
         console.print(table)
         if self.calibrations:
-            ranges = Table(title="Validity ranges")
+            ranges = Table(title="Validity ranges", box=box.SIMPLE)
             ranges.add_column("CALIBRATION collection")
             for header in ("promised", "found", "in all"):
                 ranges.add_column(header, justify="right")
