@@ -365,10 +365,11 @@ def _plan_continuation(plan: _Plan) -> None:
 def _without_location(config: Config) -> dict[str, Any]:
     """Return a configuration without what is compared rather than updated.
 
-    The same place may be written in more than one way.
+    The same place may be written in more than one way, and managers cannot be
+    changed once there are tables.
     """
     update = dict(config.toDict())
-    for component, keys in (("registry", ("db", "namespace")), ("datastore", ("root",))):
+    for component, keys in (("registry", ("db", "namespace", "managers")), ("datastore", ("root",))):
         if component in update:
             update[component] = {k: v for k, v in update[component].items() if k not in keys}
     return update
