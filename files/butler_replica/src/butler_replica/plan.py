@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
+from urllib.parse import unquote
 
 from lsst.daf.butler import (
     Butler,
@@ -382,7 +383,16 @@ class _Planner:
                             where=f"{block.dataset_type} record {number}",
                             remedy="Add a rewriting rule (OLD=NEW), or correct the folder of the artifacts.",
                         ) from error
-        self._sizes = self._finder.find(sources.values())
+        self._sizes = dict(self._finder.find(sources.values()))
+        # Some exports have the paths of URIs, with characters as %XX.
+        quoted = {
+            path: unquote(source)
+            for path, source in sources.items()
+            if "%" in source and self._sizes[source] is None
+        }
+        for path, size in self._finder.find(quoted.values()).items():
+            self._sizes[path] = size
+        sources.update((path, source) for path, source in quoted.items() if self._sizes[source] is not None)
         return sources
 
     def _plan_block(self, block: DatasetBlock, sources: Mapping[str, str]) -> None:

@@ -95,6 +95,11 @@ def _check_end(path: Path, stream: BinaryIO) -> None:
     stream.seek(0)
 
 
+def _as_time(value: Any) -> Any:
+    """Make a time of YAML's own datetime, which old exports have; others stay as they are."""
+    return astropy.time.Time(value, scale="utc") if isinstance(value, datetime) else value
+
+
 class _Reader:
     """One pass over one file.
 
@@ -239,9 +244,7 @@ class _Reader:
             if not isinstance(record, dict):
                 self._fail(f"a record of {item['element']} is no mapping.", start, remedy=_TRUNCATED)
             for key, value in record.items():
-                # Old exports have YAML's own datetimes.
-                if isinstance(value, datetime):
-                    record[key] = astropy.time.Time(value, scale="utc")
+                record[key] = _as_time(value)
         self._export.dimensions.setdefault(item["element"], []).extend(records)
 
     def _add_collection(self, item: dict[str, Any], start: Any) -> None:
@@ -270,7 +273,9 @@ class _Reader:
             for entry in item["validity_ranges"]:
                 # Old exports have begin and end in place of a timespan.
                 timespan = (
-                    entry["timespan"] if "timespan" in entry else Timespan(entry["begin"], entry["end"])
+                    entry["timespan"]
+                    if "timespan" in entry
+                    else Timespan(_as_time(entry["begin"]), _as_time(entry["end"]))
                 )
                 ids = [self._dataset_id(value, start) for value in entry["dataset_ids"]]
                 certifications.append(Certification(timespan, ids))
