@@ -118,20 +118,27 @@ class VerifyResult:
 
     def report(self) -> list[str]:
         """Return what `show` prints, as lines of text."""
-        console = Console(file=io.StringIO(), width=150, record=True)
+        console = Console(file=io.StringIO(), width=160, record=True)
         self.show(console)
         return [line.rstrip() for line in console.export_text().splitlines()]
 
     def show(self, console: Console) -> None:
         """Print the tables and what does not hold."""
-        table = Table(title=f"Datasets of {self.repo}", show_footer=True, box=box.SIMPLE)
+        table = Table(
+            title=f"Datasets of {self.repo}",
+            title_justify="left",
+            show_footer=True,
+            box=box.SIMPLE,
+            pad_edge=False,
+            collapse_padding=True,
+        )
         with_sets = any(check.set for check in self.datasets)
         for header in (*(["import set"] if with_sets else []), "dataset type", "run"):
             table.add_column(header, overflow="fold")
         totals = self.totals()
         columns = [column for column in totals if with_sets or column not in ("promised", "without_artifact")]
         for column in columns:
-            table.add_column(column.replace("_", " "), justify="right", footer=str(totals[column]))
+            table.add_column(column.replace("_", " ").replace("without", "no"), justify="right", footer=str(totals[column]))
         table.add_column("")
         table.columns[0].footer = "all"
         for check in self.datasets:
@@ -144,7 +151,7 @@ class VerifyResult:
             )
         console.print(table)
         if self.calibrations:
-            ranges = Table(title="Validity ranges", box=box.SIMPLE)
+            ranges = Table(title="Validity ranges", title_justify="left", box=box.SIMPLE, pad_edge=False)
             ranges.add_column("CALIBRATION collection")
             for header in ("promised", "found", "in all"):
                 ranges.add_column(header, justify="right")

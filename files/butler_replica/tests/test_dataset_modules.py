@@ -1,0 +1,134 @@
+"""The modules, run by Ansible: check mode says what a run does, and a rerun changes nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from lsst.daf.butler import Butler
+
+from small_repository import add_datasets
+
+pytest.importorskip("ansible")
+pytestmark = pytest.mark.slow
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def run_module(tmp_path):
+    """Run a module on this machine and return its result."""
+
+    def run(module, *options, **arguments):
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "ansible", "adhoc", "localhost", "-i", "localhost,", "-c", "local"),
+                *(
+                    "-m",
+                    module,
+                    "-a",
+                    json.dumps(arguments),
+                    "-e",
+                    f"ansible_python_interpreter={sys.executable}",
+                ),
+                *options,
+            ],
+            cwd=PROJECT,
+            env={
+                **os.environ,
+                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+                "ANSIBLE_HOME": str(tmp_path / "home"),
+                "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.stdout.startswith("{"), done.stdout + done.stderr
+        return json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]["localhost"]
+
+    return run
+
+
+def check_run_rerun(run_module, module, look, **arguments):
+    """Return the result of the run; check mode says the same and touches nothing."""
+    before = look()
+    checked = run_module(module, "--check", "--diff", **arguments)
+    assert look() == before
+    done = run_module(module, "--diff", **arguments)
+    assert look() != before
+    assert done["changed"]
+    assert done["diff"]
+    ignored = {"invocation", "dry_run"}
+    assert {k: v for k, v in checked.items() if k not in ignored} == {
+        k: v for k, v in done.items() if k not in ignored
+    }
+    again = run_module(module, "--diff", **arguments)
+    assert not again["changed"]
+    assert not again["diff"]
+    return done
+
+
+def test_modules(make_repository, tmp_path, run_module):
+    source = make_repository("sqlite", tmp_path / "source")
+    refs = add_datasets(source, tmp_path / "files")
+    folder = tmp_path / "exports"
+    folder.mkdir()
+    with Butler.from_config(str(source)).export(filename=str(folder / "bias.yaml")) as export:
+        export.saveDatasets(refs)
+    repository = make_repository("sqlite", tmp_path / "replica")
+    artifacts = sorted(source.root.glob("run/bias/**/*.yaml"))
+    artifacts[0].unlink()
+    import_set = {"name": "bias", "exports": str(folder), "artifacts": str(source), "missing": "register"}
+
+    def datasets():
+        return repository.sql("SELECT id FROM dataset ORDER BY id")
+
+    result = check_run_rerun(run_module, "butler_import", datasets, repo=str(repository), set=import_set)
+    assert (result["datasets"]["found"], result["datasets"]["inserted"], result["datasets"]["missing"]) == (
+        4,
+        4,
+        1,
+    )
+
+    def chains():
+        return repository.sql("SELECT * FROM collection_chain ORDER BY parent, position")
+
+    described = [{"name": "all", "type": "CHAINED", "children": ["run/bias", "later"]}]
+    result = check_run_rerun(run_module, "butler_chain", chains, repo=str(repository), collections=described)
+    assert result["open"] == {"all": ["later"]}
+    result = check_run_rerun(
+        run_module,
+        "butler_chain",
+        chains,
+        repo=str(repository),
+        name="one",
+        children=["run/bias"],
+        doc="One.",
+    )
+    assert result["after"] == ["run/bias"]
+
+    report = run_module("butler_verify", repo=str(repository), sets=[import_set], collections=described)
+    assert report["ok"]
+    assert report["totals"]["promised"] == 4
+
+    result = check_run_rerun(run_module, "butler_prune", datasets, repo=str(repository))
+    assert result["datasets"] == {"before": 4, "removed": 1, "kept": 0, "after": 3}
+
+    artifacts[1].unlink()
+    report = run_module("butler_verify", repo=str(repository), sets=[{**import_set, "missing": "skip"}])
+    assert report["failed"]
+    assert len(report["failures"]) == 1
+    assert "1 have a datastore record and no artifact on disk" in report["msg"]
+    failed = run_module(
+        "butler_import", repo=str(repository), set={"name": "gone", "exports": str(tmp_path / "gone")}
+    )
+    assert failed["failed"]
+    assert failed["msg"].startswith(f"import set 'gone': {tmp_path}/gone: no such file or folder")
+    failed = run_module("butler_chain", repo=str(repository), name="run/bias", children=["all"])
+    assert failed["error_type"] == "ConflictError"
