@@ -9,7 +9,7 @@ import yaml
 from astropy.wcs import WCS
 from click.testing import CliRunner
 from lsst.daf.butler import Butler, DimensionUniverse
-from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
+from lsst.sphgeom import Angle, Circle, ConvexPolygon, LonLat, UnitVector3d
 
 from butler_replica.cli import main
 from butler_replica.errors import ConflictError, ReplicaError
@@ -218,18 +218,18 @@ def test_another_tract_is_a_conflict_and_nothing_is_inserted(repository):
 
 def test_stock_butler_finds_patches(repository):
     register_skymap(str(repository), tracts=range(3820, 3840))
-    point = LonLat.fromDegrees(56.7, -36.5)
+    there = Circle(UnitVector3d(LonLat.fromDegrees(56.7, -36.5)), Angle.fromDegrees(0.05))
     with Butler.from_config(str(repository)).query() as query:
         found = {
             (record.tract, record.id)
             for record in query.dimension_records("patch").where(
-                "patch.region OVERLAPS :there", bind={"there": point}
+                "patch.region OVERLAPS :there", bind={"there": there}
             )
         }
     expected = {
         (record.tract, record.id)
         for record in DC2_SKYMAP.patch_records(UNIVERSE, range(3820, 3840))
-        if record.region.contains(UnitVector3d(point))
+        if record.region.intersects(there)
     }
     assert found == expected != set()
 
