@@ -14,6 +14,7 @@ from __future__ import annotations
 
 __all__ = ["RepositoryResult", "ensure_repository"]
 
+import gc
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -497,6 +498,8 @@ def _create(target: _Target, state: DatabaseState) -> None:
             Butler.makeRepo(target.root, config=Config(target.config), forceConfigRoot=False, overwrite=True)
         except OSError as error:
             raise RepositoryError(f"{target.root}: the repository cannot be made: {error}.") from error
+    # lsst-daf-butler 29 leaves its session with the database to the garbage collector.
+    gc.collect()
 
 
 def _make_folder(root: Path) -> None:
