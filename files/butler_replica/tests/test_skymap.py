@@ -223,7 +223,7 @@ def test_stock_butler_finds_patches(repository):
         found = {
             (record.tract, record.id)
             for record in query.dimension_records("patch").where(
-                "patch.region OVERLAPS :there", bind={"there": there}
+                query.expression_factory.patch.region.overlaps(there)
             )
         }
     expected = {
