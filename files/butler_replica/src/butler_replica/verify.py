@@ -138,7 +138,9 @@ class VerifyResult:
         totals = self.totals()
         columns = [column for column in totals if with_sets or column not in ("promised", "without_artifact")]
         for column in columns:
-            table.add_column(column.replace("_", " ").replace("without", "no"), justify="right", footer=str(totals[column]))
+            table.add_column(
+                column.replace("_", " ").replace("without", "no"), justify="right", footer=str(totals[column])
+            )
         table.add_column("")
         table.columns[0].footer = "all"
         for check in self.datasets:
