@@ -52,8 +52,8 @@ test-fast: lint ## lint and the fast unit tests: no Docker, no PostgreSQL
 lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation against the source
 	yamllint --strict .
 	ansible-lint --offline --strict
-	ruff check $(PACKAGE) plugins tools
-	ruff format --check $(PACKAGE) plugins tools
+	ruff check .
+	ruff format --check .
 	cd $(PACKAGE) && mypy
 	shellcheck $$(grep -rlE '^#!.*bash' tools .ci molecule)
 	python tools/check_argument_specs.py
@@ -81,7 +81,7 @@ demo-test: ## make demo as an ordinary user, from a clone of what is committed
 
 .PHONY: bench
 bench: venv ## the benchmarks
-	@for benchmark in $(PACKAGE)/benchmarks/bench_*.py; do echo "== $$benchmark"; python "$$benchmark"; done
+	@for benchmark in $(PACKAGE)/benchmarks/*.py; do echo "== $$benchmark"; python "$$benchmark"; done
 
 .PHONY: venv
 venv: ## the environment of the tests (VENV)
