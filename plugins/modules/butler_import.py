@@ -67,6 +67,11 @@ options:
         type: str
         choices: [symlink, relsymlink, copy, hardlink, link, direct, none]
         default: symlink
+      runs:
+        description: Runs that are made whether datasets need them or not.
+        type: list
+        elements: str
+        default: []
 attributes:
   check_mode:
     description: The repository is opened read-only, and the result is what would be done.
@@ -195,6 +200,7 @@ def main() -> None:
                         "choices": ["symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none"],
                         "default": "symlink",
                     },
+                    "runs": {"type": "list", "elements": "str", "default": []},
                 },
             },
         },

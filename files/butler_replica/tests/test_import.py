@@ -190,6 +190,13 @@ def test_collections(repository: Repository, exported: Path, policy: str, collec
     assert not import_exports(repository, [exported], collections=policy).changed
 
 
+def test_runs_made_first(repository: Repository, exported: Path) -> None:
+    import_exports(repository, [exported], collections="drop", runs=["run/flat", "run/empty"])
+    runs = repository.sql(f"SELECT name FROM collection WHERE type = {CollectionType.RUN.value}")
+    assert {name for (name,) in runs} == {"run/bias", "run/flat", "run/empty"}
+    assert not import_exports(repository, [exported], collections="drop", runs=["run/empty"]).changed
+
+
 def test_associations_that_were_lost_come_back(repository: Repository, exported: Path) -> None:
     import_exports(repository, [exported])
     rows = registry_tables(repository)

@@ -394,7 +394,7 @@ def test_dry_run_writes_nothing(result: SampleResult, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "said"),
     [
-        ("thesis.tex", "", "holds something that is not a sample \\(thesis.tex\\)"),
+        ("raw", "", "holds raw, which are not of a sample"),
         (MANIFEST, "{}", "does not describe a sample"),
         (
             MANIFEST,

@@ -42,6 +42,7 @@ def test_defaults():
         "collections": "keep",
         "missing": "fail",
         "transfer": "symlink",
+        "runs": (),
     }
 
 

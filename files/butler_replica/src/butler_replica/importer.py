@@ -184,6 +184,7 @@ def import_exports(
     collections: Literal["keep", "drop-chains", "drop"] = "keep",
     missing: Literal["fail", "skip", "register"] = "fail",
     transfer: str = "symlink",
+    runs: Sequence[str] = (),
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportResult:
@@ -213,6 +214,8 @@ def import_exports(
         in the registry only.
     transfer : `str`, optional
         How artifacts are brought, one of `butler_replica.artifacts.TRANSFER_MODES`.
+    runs : `~collections.abc.Sequence` [ `str` ], optional
+        Runs that are made whether datasets need them or not.
     dry_run : `bool`, optional
         Say what would be done; the repository is opened read-only.
     progress : `~collections.abc.Callable`, optional
@@ -237,6 +240,7 @@ def import_exports(
         collections=collections,
         missing=missing,
         transfer=transfer,
+        runs=tuple(runs),
     )
     if options.artifacts is not None and not options.artifacts.is_dir() and missing == "fail":
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")

@@ -60,6 +60,8 @@ class ImportOptions:
     collections: Literal["keep", "drop-chains", "drop"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
     transfer: str = "symlink"
+    runs: tuple[str, ...] = ()
+    """Runs that are made whether datasets need them or not."""
 
 
 class Artifact(NamedTuple):
@@ -299,6 +301,8 @@ class _Planner:
             ):
                 for name in names:
                     self._plan_associated(name, kind, wanted)
+        for run in self._options.runs:
+            wanted.setdefault(run, CollectionItem(run, CollectionType.RUN, None, ()))
         for block in self._export.blocks:
             declared = wanted.get(block.run)
             if declared is not None and declared.type is not CollectionType.RUN:

@@ -56,6 +56,8 @@ class ImportSet(_Description):
     collections: Literal["keep", "drop-chains", "drop"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
     transfer: str = "symlink"
+    runs: tuple[str, ...] = ()
+    """Runs that are made whether datasets need them or not."""
 
     @field_validator("exports", mode="before")
     @classmethod
@@ -88,7 +90,7 @@ class ImportSet(_Description):
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of `~butler_replica.importer.import_exports`."""
-        return self.model_dump(include={"artifacts", "rewrite", "collections", "missing", "transfer"})
+        return self.model_dump(include={"artifacts", "rewrite", "collections", "missing", "transfer", "runs"})
 
 
 def _pair(rule: Any) -> tuple[str, str]:

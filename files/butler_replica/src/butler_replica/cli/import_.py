@@ -49,6 +49,13 @@ from ._common import dry_run_option, json_option, repo_argument, report, reports
     show_default=True,
     help="How artifacts become the repository's.",
 )
+@click.option(
+    "--run",
+    "runs",
+    multiple=True,
+    metavar="RUN",
+    help="Make this run whether datasets need it or not; several times.",
+)
 @dry_run_option
 @json_option
 @reports_errors

@@ -396,12 +396,13 @@ class _Reader:
 
     def _node(self, event: Any) -> Any:
         """Compose the node that a tagged object, such as a region, is made from."""
-        if isinstance(event, yaml.ScalarEvent):
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
             return self._scalar_node(event)
-        if isinstance(event, yaml.AliasEvent):
+        if kind is yaml.AliasEvent:
             self._fail("has an alias inside a tagged object, which is not supported.", event)
         get_event = self._loader.get_event
-        if isinstance(event, yaml.SequenceStartEvent):
+        if kind is yaml.SequenceStartEvent:
             tag = event.tag or self._loader.resolve(yaml.SequenceNode, None, event.implicit)
             items: list[Any] = []
             while not isinstance(item := get_event(), yaml.SequenceEndEvent):

@@ -19,7 +19,7 @@ from ..errors import ArtifactError, RefusedError, ReplicaError
 from ..instrument import focal_plane_layout
 from .artifacts import make_artifact
 from .exports import PlannedExport, plan_exports, write_export
-from .plan import BACKUP
+from .plan import BACKUP, FOLDERS
 from .source import SourceRepository
 
 MANIFEST = ".dc2-sample.json"
@@ -107,7 +107,8 @@ def make_sample(
     Parameters
     ----------
     directory : `pathlib.Path`
-        Folder of the sample: new, empty, or with a sample of the same size.
+        Folder of the sample: new, with a sample of the same size, or without
+        the folders that a sample consists of.
     exposures : `int`, optional
         Number of exposures.
     detectors : `int`, optional
@@ -123,7 +124,7 @@ def make_sample(
     Raises
     ------
     RefusedError
-        Raised if the folder holds anything else.
+        Raised if the folder holds another sample, or somebody's data.
     ReplicaError
         Raised for a size that cannot be, or if the folder cannot be written.
     """
@@ -157,14 +158,15 @@ def _existing(wanted: SampleResult) -> SampleResult | None:
     if not directory.exists():
         return None
     if not directory.is_dir():
-        raise RefusedError(f"{directory}: is no folder. Name a new or an empty one for the sample.")
+        raise RefusedError(f"{directory}: is no folder. Name one, or a new one, for the sample.")
     manifest = directory / MANIFEST
     if not manifest.exists():
-        others = sorted(path.name for path in directory.iterdir())
+        # Other folders, such as that of the replica, are nobody's business.
+        others = [name for name in FOLDERS if (directory / name).exists()]
         if others:
             raise RefusedError(
-                f"{directory}: holds something that is not a sample ({', '.join(others[:3])}"
-                f"{', ...' if len(others) > 3 else ''}). Name a new or an empty folder for the sample."
+                f"{directory}: holds {', '.join(others)}, which are not of a sample. "
+                "Name a folder without them for the sample."
             )
         return None
     try:

@@ -33,6 +33,9 @@ BACKUP = "dc2_ncsa_backup"
 DP02_RAWS = "dp02_raws"
 """Folders of the sample that hold artifacts."""
 
+FOLDERS = (BACKUP, DP02_RAWS, "raw", "usdf_export_calib", "usdf_export_full_latest", "usdf_export")
+"""All folders of the sample."""
+
 RAW_RUN = "2.2i/raw/all"
 _CURATED = "2.2i/calib/DM-30694/curated/19700101T000000Z"
 _UNBOUNDED = "2.2i/calib/DM-30694/unbounded"
