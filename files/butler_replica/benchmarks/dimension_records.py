@@ -1,7 +1,7 @@
 """Time and memory of registering the skymap and defining visits, beside the stock butler.
 
-``stock`` inserts the same records in the way of the official commands: a
-skymap with one call for all tracts and one for all patches, visits one by one.
+``stock`` inserts the same records in the way of the official commands: tract
+by tract in one transaction, visit by visit in a transaction each.
 ``replica`` is `register_skymap` and `define_visits`. Each measurement has a
 process and a repository of its own.
 
@@ -104,8 +104,12 @@ def stock_skymap(repo: str, tracts: range) -> None:
     butler = Butler.from_config(repo, writeable=True)
     with butler.transaction():
         butler.registry.syncDimensionData("skymap", DC2_SKYMAP.skymap_record(butler.dimensions))
-        butler.registry.insertDimensionData("tract", *DC2_SKYMAP.tract_records(butler.dimensions, tracts))
-        butler.registry.insertDimensionData("patch", *DC2_SKYMAP.patch_records(butler.dimensions, tracts))
+        for tract in tracts:
+            records = DC2_SKYMAP.tract_records(butler.dimensions, [tract])
+            butler.registry.insertDimensionData("tract", *records)
+            butler.registry.insertDimensionData(
+                "patch", *DC2_SKYMAP.patch_records(butler.dimensions, [tract])
+            )
 
 
 def measure(task: str, number: int, registry: str | None) -> dict[str, float]:

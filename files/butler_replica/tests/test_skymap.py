@@ -5,16 +5,16 @@ import math
 
 import numpy as np
 import pytest
-import yaml
 from astropy.wcs import WCS
 from click.testing import CliRunner
 from lsst.daf.butler import Butler, DimensionUniverse
-from lsst.sphgeom import Angle, Circle, ConvexPolygon, LonLat, UnitVector3d
+from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from butler_replica.cli import main
 from butler_replica.errors import ConflictError, ReplicaError
 from butler_replica.geometry import ARCSEC, MILLIARCSEC, polygon, polygons, region_distance, vertices
 from butler_replica.skymap import DC2_FOOTPRINT, DC2_SKYMAP, RingsSkyMap, parse_tracts, register_skymap
+from real_records import real_records
 
 UNIVERSE = DimensionUniverse()
 HSC_RINGS = RingsSkyMap("hsc_rings_v1", pixel_scale=0.168)
@@ -23,30 +23,6 @@ EXPORTS = [
     "rc2_subset.20210611.6cbe561.yaml",
     "ap_verify_ci_cosmos_pdr2.20220519.89b5daf.yaml",
 ]
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads exports; of the tags only the regions matter."""
-
-
-_Loader.add_multi_constructor("!", lambda loader, suffix, node: None)
-_Loader.add_constructor(
-    "lsst.sphgeom.ConvexPolygon",
-    lambda loader, node: ConvexPolygon.decode(bytes.fromhex(loader.construct_mapping(node)["encoded"])),
-)
-
-
-def real_records(path, element):
-    """Records of hsc_rings_v1 in a real export: made by the Science Pipelines."""
-    text = path.read_text()
-    # Dimension records come first; the datasets behind them need not be read.
-    text = text[: text.index("\n- type: collection")]
-    return [
-        record
-        for item in yaml.load(text, Loader=_Loader)["data"]
-        if item.get("element") == element
-        for record in item["records"]
-    ]
 
 
 def tangent_plane(tract):

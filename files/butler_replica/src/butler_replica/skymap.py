@@ -7,7 +7,15 @@ pixels in the tangent plane at its centre, divided into patches.
 
 from __future__ import annotations
 
-__all__ = ["DC2_FOOTPRINT", "DC2_SKYMAP", "RingsSkyMap", "SkymapResult", "parse_tracts", "register_skymap"]
+__all__ = [
+    "DC2_FOOTPRINT",
+    "DC2_SKYMAP",
+    "RingsSkyMap",
+    "SkymapResult",
+    "chosen_tracts",
+    "parse_tracts",
+    "register_skymap",
+]
 
 import functools
 import hashlib
@@ -442,7 +450,7 @@ def register_skymap(
         Raised if the repository has a skymap of this name that is another
         one, or a tract or patch with other values. Nothing is changed then.
     """
-    ids = _chosen(skymap, tracts, all_sky)
+    ids = chosen_tracts(skymap, tracts, all_sky)
     butler = open_butler(repo, writeable=not dry_run)
     result = SkymapResult(f"skymap {skymap.name}", skymap=skymap.name, hash=skymap.sha1.hex(), tracts=ids)
     with database_errors(repo):
@@ -457,9 +465,25 @@ def register_skymap(
     return result
 
 
-def _chosen(
+def chosen_tracts(
     skymap: RingsSkyMap, tracts: Iterable[int] | Literal["footprint"] | None, all_sky: bool
 ) -> list[int]:
+    """Find out which tracts are asked for, as `register_skymap` understands it.
+
+    Parameters
+    ----------
+    skymap : `RingsSkyMap`
+        The skymap.
+    tracts : `~collections.abc.Iterable` [ `int` ] or `str`, optional
+        Tract IDs; ``footprint`` or `None` are those that DC2 covers.
+    all_sky : `bool`
+        All tracts.
+
+    Returns
+    -------
+    tracts : `list` [ `int` ]
+        Tract IDs, ascending.
+    """
     if all_sky:
         if tracts is not None:
             raise ReplicaError("Either all tracts of the sky or some tracts, not both.")

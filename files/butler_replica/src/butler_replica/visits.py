@@ -8,6 +8,7 @@ __all__ = [
     "FocalPlane",
     "VisitsResult",
     "define_visits",
+    "exposures_with_raws",
     "is_visit",
     "visit_records",
     "visit_system_records",
@@ -253,6 +254,7 @@ def _visit_columns(exposure: DimensionRecord) -> dict[str, Any]:
     """Take over from an exposure what its visit has in common with it."""
     columns: dict[str, Any] = exposure.toDict()
     columns["name"] = columns.pop("obs_id")
+    columns["observation_reason"] = columns["observation_reason"] or "various"  # as the official task has it
     return columns
 
 
@@ -345,7 +347,7 @@ def define_visits(
     )
     lock = contextlib.nullcontext() if dry_run else repository_lock(datastore_root(butler))
     with database_errors(repo), lock:
-        exposures = _exposures(butler, repo, collections, dataset_type, must_exist=not dry_run)
+        exposures = exposures_with_raws(butler, repo, collections, dataset_type, must_exist=not dry_run)
         taken = [exposure for exposure in exposures if is_visit(exposure)]
         present = existing_records(butler, "visit", instrument=INSTRUMENT)
         ids = {key[-1] for key in present}
@@ -377,15 +379,34 @@ def _check_choice(what: str, given: str, choices: Iterable[str]) -> None:
         raise ReplicaError(f"There is no {what} '{given}'; there are: {', '.join(choices)}.")
 
 
-def _exposures(
+def exposures_with_raws(
     butler: Butler,
     repo: str,
     collections: str | Sequence[str],
-    dataset_type: str,
+    dataset_type: str = "raw",
     *,
     must_exist: bool = True,
 ) -> list[DimensionRecord]:
-    """Find the exposures that collections have raw data of."""
+    """Find the exposures that collections have raw data of.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    repo : `str`
+        Its name, for the message.
+    collections : `str` or `~collections.abc.Sequence` [ `str` ]
+        Collections with raw data.
+    dataset_type : `str`, optional
+        Dataset type of the raw data.
+    must_exist : `bool`, optional
+        Whether a missing collection or dataset type is an error.
+
+    Returns
+    -------
+    exposures : `list` [ `lsst.daf.butler.DimensionRecord` ]
+        Exposures in the order of their IDs.
+    """
     try:
         with butler.query() as query:
             found = query.join_dataset_search(

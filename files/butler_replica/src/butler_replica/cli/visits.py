@@ -6,6 +6,7 @@ __all__ = ["visits"]
 
 import click
 
+from ..official import compare_visits
 from ..visits import FOCAL_PLANES, VISIT_SYSTEMS, define_visits
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 from ._progress import progress_bar
@@ -35,6 +36,9 @@ from ._progress import progress_bar
     show_default=True,
     help="Focal plane model: until 2024-02 (DC2's), or since.",
 )
+@click.option(
+    "--compare", is_flag=True, help="Report how the official records differ; needs the Science Pipelines."
+)
 @dry_run_option
 @json_option
 @reports_errors
@@ -44,6 +48,7 @@ def visits(
     collections: tuple[str, ...],
     visit_system: str,
     focal_plane: str,
+    compare: bool,
     dry_run: bool,
     as_json: bool,
 ) -> None:
@@ -52,6 +57,12 @@ def visits(
     The Science Pipelines are not needed, nor are the artifacts. Visits that
     are there already are kept, completed and compared.
     """
+    if compare:
+        report(
+            compare_visits(repo, collections, visit_system=visit_system, focal_plane=focal_plane),
+            as_json=as_json,
+        )
+        return
     with progress_bar("visits") as progress:
         result = define_visits(
             repo,
