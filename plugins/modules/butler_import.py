@@ -72,6 +72,17 @@ options:
         type: list
         elements: str
         default: []
+      instrument:
+        description: Instrument of the datasets. Registered by M(butler_instrument), not here.
+        type: str
+        choices: [LSSTCam-imSim]
+      skymap:
+        description: Skymap of the datasets. Registered by M(butler_skymap), not here.
+        type: str
+        choices: [DC2]
+      visits:
+        description: Collection of raws that get visits. Defined by M(butler_visits), not here.
+        type: str
 attributes:
   check_mode:
     description: The repository is opened read-only, and the result is what would be done.
@@ -201,6 +212,9 @@ def main() -> None:
                         "default": "symlink",
                     },
                     "runs": {"type": "list", "elements": "str", "default": []},
+                    "instrument": {"type": "str", "choices": ["LSSTCam-imSim"]},
+                    "skymap": {"type": "str", "choices": ["DC2"]},
+                    "visits": {"type": "str"},
                 },
             },
         },

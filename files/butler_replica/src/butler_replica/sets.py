@@ -59,6 +59,15 @@ class ImportSet(_Description):
     runs: tuple[str, ...] = ()
     """Runs that are made whether datasets need them or not."""
 
+    instrument: Literal["LSSTCam-imSim"] | None = None
+    """Instrument of the datasets that the stage ``instrument`` registers."""
+
+    skymap: Literal["DC2"] | None = None
+    """Skymap of the datasets that the stage ``skymap`` registers."""
+
+    visits: str | None = None
+    """Collection of raws for whose exposures the stage ``visits`` defines visits."""
+
     @field_validator("exports", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
