@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sqlite3
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +11,9 @@ from lsst.daf.butler import Butler
 
 from butler_replica import bulk_dimensions
 from butler_replica.bulk_dimensions import bulk_insertion
+from butler_replica.connect import database_errors
 from butler_replica.dimension_records import insert_records
+from butler_replica.errors import RepositoryError
 from butler_replica.instrument import register_instrument
 from butler_replica.skymap import DC2_SKYMAP
 from butler_replica.visits import visit_records, visit_system_records
@@ -84,13 +85,25 @@ def test_nothing_is_kept_of_a_failure(make_repository, backend, monkeypatch):
     before = content(repository)
     del records["tract"]  # patches without their tracts
     with (
-        pytest.raises((sqlalchemy.exc.IntegrityError, sqlite3.IntegrityError), match=r"(?i)foreign key"),
+        pytest.raises(sqlalchemy.exc.DBAPIError, match=r"(?i)foreign key"),
         bulk_insertion(butler, BULK, 1000) as insertion,
     ):
         insertion.write(insertion.prepare(records))
     assert content(repository) == before
     if backend == "postgresql":
         assert repository.sql(FOREIGN_KEYS) == keys
+
+
+def test_errors_of_the_driver_are_shown_with_the_repository(make_repository, backend):
+    repository, butler, records = prepared_repository(make_repository, backend)
+    with (
+        pytest.raises(RepositoryError, match=r"(?i)the database says: .*(duplicate key|unique constraint)"),
+        database_errors(str(repository)),
+        bulk_insertion(butler, BULK, 1000) as insertion,
+    ):
+        insertion.write(insertion.prepare({"skymap": records["skymap"], "tract": records["tract"]}))
+        insertion.write(insertion.prepare({"tract": records["tract"]}))
+    assert content(repository)["tract"] == []
 
 
 @pytest.mark.postgres

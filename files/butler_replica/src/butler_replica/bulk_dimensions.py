@@ -31,6 +31,7 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import sqlalchemy
+import sqlalchemy.exc
 from lsst.daf.butler import Butler, DimensionRecord
 from lsst.sphgeom import Region
 
@@ -135,7 +136,11 @@ class _DirectInsertion(BulkInsertion):
             if not self._is_plain(element):
                 self._insert_main(element, records)
             for load in loads:
-                self._execute(cursor, load)
+                try:
+                    self._execute(cursor, load)
+                except self._connection.dialect.loaded_dbapi.Error as error:
+                    # As SQLAlchemy raises it, for those who say what to do about it.
+                    raise sqlalchemy.exc.DBAPIError(load.statement, None, error) from error
 
     def _is_plain(self, name: str) -> bool:
         return {column.type for column in self._butler.dimensions[name].schema.all} <= _PLAIN_TYPES
