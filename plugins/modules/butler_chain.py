@@ -51,6 +51,10 @@ options:
         description: Children of a CHAINED collection, in search order.
         type: list
         elements: str
+      needs:
+        description: A CHAINED collection is made where one of these exists. Its children, if not given.
+        type: list
+        elements: str
       doc:
         description: Documentation of the collection.
         type: str
@@ -150,6 +154,7 @@ def main() -> None:
                         "required": True,
                     },
                     "children": {"type": "list", "elements": "str"},
+                    "needs": {"type": "list", "elements": "str"},
                     "doc": {"type": "str"},
                     "stage": {"type": "str", "default": "chains"},
                 },

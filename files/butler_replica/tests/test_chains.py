@@ -156,9 +156,21 @@ def test_collections_that_nothing_needs_are_skipped(repository):
     register(repository, "HSC/raw/all")
     result = ensure_collections(str(repository), DC2)
     assert not result.changed
-    assert result.skipped["2.2i/defaults"] == "none of its children exists"
+    assert result.skipped["2.2i/defaults"] == "none of the collections that call for it exists"
     assert result.skipped["skymaps"] == "no chain needs it"
     assert collections_in_database(repository) == {"HSC/raw/all"}
+
+
+def test_chains_that_call_for_a_collection(repository):
+    """Collections of other data with names that DC2 uses, too, call for none of its chains."""
+    described = [
+        {**item, "needs": ["2.2i/raw/all", "2.2i/calib"]} if item["name"] == "2.2i/defaults" else item
+        for item in DC2
+    ]
+    register(repository, "skymaps", "refcats")
+    result = ensure_collections(str(repository), described)
+    assert not result.changed
+    assert collections_in_database(repository) == {"skymaps", "refcats"}
 
 
 def test_child_without_description_stays_open(repository):

@@ -347,13 +347,11 @@ def plan_collections(
     """
     wanted = {item.name: item for item in descriptions}
     collections = _Collections.of(butler)
-    for item in wanted.values():
-        collections.check_type(item)
     order = _children_first(wanted)
     needed: list[str] = []
     for name in order:
-        children = wanted[name].children
-        if any(child in collections.types or child in needed for child in children):
+        signs = wanted[name].needs or wanted[name].children
+        if any(sign in collections.types or sign in needed for sign in signs):
             needed.append(name)
     chains = [name for name in needed if stage is None or wanted[name].stage == stage]
     # A chain of this stage brings the chains that it consists of.
@@ -366,6 +364,8 @@ def plan_collections(
     members = dict.fromkeys(child for name in chains for child in wanted[name].children)
     for name in members:
         member = wanted.get(name)
+        if member:
+            collections.check_type(member)
         if member and member.type is not CollectionType.CHAINED and name not in collections.types:
             collections.types[name] = member.type
             result.made[name] = member.type.name
@@ -374,7 +374,9 @@ def plan_collections(
         if name in collections.types or (stage is not None and item.stage != stage):
             continue
         is_chain = item.type is CollectionType.CHAINED
-        result.skipped[name] = "none of its children exists" if is_chain else "no chain needs it"
+        result.skipped[name] = (
+            "none of the collections that call for it exists" if is_chain else "no chain needs it"
+        )
     return result
 
 

@@ -128,6 +128,9 @@ class Collection(_Description):
     children: tuple[str, ...] = ()
     """Children in search order, for a CHAINED collection."""
 
+    needs: tuple[str, ...] = ()
+    """A chain is made where one of these exists; one of its children, if empty."""
+
     doc: str | None = None
     stage: str = "chains"
     """Stage of the replication that makes the collection."""
@@ -144,7 +147,7 @@ class Collection(_Description):
                 f"'{value}' is none of {', '.join(sorted(CollectionType.__members__))}"
             ) from None
 
-    @field_validator("children", mode="before")
+    @field_validator("children", "needs", mode="before")
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return [value] if isinstance(value, str) else value or ()
