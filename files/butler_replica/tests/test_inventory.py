@@ -5,7 +5,7 @@ import uuid
 import numpy as np
 from lsst.daf.butler import Butler
 
-from butler_replica.internals_rows import artifact_path
+from butler_replica.internals import artifact_path
 from butler_replica.inventory import Group, Inventory, State, as_bytes, as_uuids, take_inventory
 from small_repository import add_datasets
 

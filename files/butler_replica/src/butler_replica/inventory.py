@@ -15,7 +15,7 @@ from lsst.daf.butler import Butler
 from lsst.resources import ResourcePath
 from numpy.typing import NDArray
 
-from .internals_rows import artifact_path, dataset_rows
+from .internals import artifact_path, dataset_rows
 from .listing import Listing
 
 

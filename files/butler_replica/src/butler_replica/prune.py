@@ -20,8 +20,7 @@ from rich.table import Table
 
 from .connect import database_errors, open_butler
 from .errors import RefusedError
-from .internals import datastore_root
-from .internals_rows import artifact_path, dataset_rows, forget_datasets
+from .internals import artifact_path, dataset_rows, datastore_root, forget_datasets
 from .inventory import Inventory, State, as_uuids, exists, take_inventory
 from .listing import Listing
 from .lock import repository_lock

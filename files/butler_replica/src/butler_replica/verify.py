@@ -25,7 +25,7 @@ from .errors import ConflictError, ReplicaError
 from .exports.files import find_exports
 from .exports.model import DatasetRecord, ExportFile
 from .exports.reader import read_export
-from .internals_rows import count_orphan_records
+from .internals import count_orphan_records
 from .inventory import Group, Inventory, State, as_bytes, take_inventory
 from .listing import Listing
 from .sets import Collection, ImportSet, parse_collections, parse_sets

@@ -1,27 +1,4 @@
-"""Every use of private lsst-daf-butler API, each with its reason.
-
-The public API can neither keep the dataset ids of an export, nor record a
-formatter that cannot be imported here, nor say which ids a registry knows.
-
-``Butler._datastore``
-    The datastore. Its ``root``, ``templates``, ``knows_these`` and
-    ``import_records`` are used; the public ``Butler.ingest`` overwrites
-    artifacts that are in place, deletes them when it fails, and imports the
-    formatter's class.
-``FileDatastore.name``, ``FileDatastore._table.name``
-    Keys of the records that ``import_records`` takes.
-``FileDatastore.formatterFactory._mappingFactory._registry``
-    Name of the formatter that a datastore would choose, where its class
-    cannot be imported.
-``Butler._registry._importDatasets``
-    Inserts datasets with the ids of the export; ``insertDatasets`` makes new
-    ones, ``Butler.ingest`` insists on artifacts.
-``Butler._registry._managers.datasets._static.dataset``, ``Butler._registry._db``
-    The table of dataset ids: one query says which of many ids are there, in
-    whichever run. ``Butler.get_dataset`` asks for one at a time.
-
-`tests/test_internals.py` fails where a release changes one of these.
-"""
+"""Inserting datasets and telling the datastore of artifacts; see the package for what is private here."""
 
 from __future__ import annotations
 
@@ -48,7 +25,7 @@ from lsst.daf.butler.datastore.record_data import DatastoreRecordData
 from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
 from lsst.daf.butler.datastores.fileDatastore import FileDatastore
 
-from .errors import RepositoryError
+from ..errors import RepositoryError
 
 _CHUNK = 5000
 """Values in one SQL ``IN``; SQLite allows 32,766 parameters."""

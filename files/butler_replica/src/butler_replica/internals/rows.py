@@ -1,13 +1,4 @@
-"""Private lsst-daf-butler API for looking at, and removing, very many datasets.
-
-``Butler._registry._managers`` (``datasets._static``, ``collections``), ``._db``, ``FileDatastore._table``
-    The tables of datasets and datastore records. One joined query streams a
-    million datasets in seconds; the public queries make a `DatasetRef` with
-    its data ID of each and ask for the records one by one.
-``Butler._datastore.forget``
-    Removes datastore records and nothing else. ``Butler.pruneDatasets``
-    empties the trash after it, which deletes files.
-"""
+"""Looking at, and removing, very many datasets; see the package for what is private here."""
 
 from __future__ import annotations
 
@@ -22,7 +13,7 @@ from lsst.daf.butler import Butler
 from lsst.daf.butler.registry.interfaces import FakeDatasetRef
 from lsst.resources import ResourcePath
 
-from .internals import file_datastore
+from .datasets import file_datastore
 
 _ROWS = 10_000
 _IN_LIMIT = 1_000

@@ -1,0 +1,67 @@
+"""Every use of private lsst-daf-butler API, each with its reason.
+
+Nothing outside this package touches a private name. `tests/test_internals.py`
+fails where a release changes one of these.
+
+Importing (`datasets`): the public API can neither keep the dataset ids of an
+export, nor record a formatter that cannot be imported here, nor say which of
+many ids a registry knows.
+
+``Butler._datastore``
+    The datastore. Its ``root``, ``templates``, ``knows_these`` and
+    ``import_records`` are used; the public ``Butler.ingest`` overwrites
+    artifacts that are in place, deletes them when it fails, and imports the
+    formatter's class.
+``FileDatastore.name``, ``FileDatastore._table.name``
+    Keys of the records that ``import_records`` takes.
+``FileDatastore.formatterFactory._mappingFactory._registry``, ``DatasetRef._lookupNames``
+    Name of the formatter that a datastore would choose, where its class
+    cannot be imported.
+``Butler._registry._importDatasets``
+    Inserts datasets with the ids of the export; ``insertDatasets`` makes new
+    ones, ``Butler.ingest`` insists on artifacts.
+``Butler._registry._managers.datasets._static.dataset``, ``Butler._registry._db.query``
+    The table of dataset ids: one query says which of many ids are there, in
+    whichever run. ``Butler.get_dataset`` asks for one at a time.
+
+Looking at and forgetting datasets (`rows`):
+
+``Butler._registry._managers.datasets._static.dataset_type``, ``.collections.lookup_name_sql``, \
+``.collections.getRunForeignKeyName``, ``FileDatastore._table._table``
+    The tables of datasets and datastore records. One joined query streams a
+    million datasets in seconds; the public queries make a `DatasetRef` with
+    its data ID of each and ask for the records one by one.
+``FileDatastore.forget``, ``Butler._registry._managers.datasets.delete``
+    Remove rows and nothing else. ``Butler.pruneDatasets`` empties the trash
+    after it, which deletes files.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DatasetRow",
+    "artifact_path",
+    "count_orphan_records",
+    "dataset_rows",
+    "datastore_root",
+    "default_formatter",
+    "file_datastore",
+    "forget_datasets",
+    "insert_artifact_records",
+    "insert_datasets",
+    "known_dataset_ids",
+    "stored_datasets",
+    "template_path",
+]
+
+from .datasets import (
+    datastore_root,
+    default_formatter,
+    file_datastore,
+    insert_artifact_records,
+    insert_datasets,
+    known_dataset_ids,
+    stored_datasets,
+    template_path,
+)
+from .rows import DatasetRow, artifact_path, count_orphan_records, dataset_rows, forget_datasets
