@@ -434,10 +434,10 @@ def test_command_line(result: SampleResult, tmp_path: Path) -> None:
     assert said["changed"] is False
     assert said["datasets"] == result.datasets
     assert said["missing"] == {name: len(paths) for name, paths in result.missing.items()}
-    (tmp_path / "thesis.tex").write_text("")
+    (tmp_path / "dp02_raws").mkdir()
     done = CliRunner().invoke(main, ["sample", str(tmp_path)])
     assert done.exit_code == 1
-    assert "thesis.tex" in done.stderr
+    assert "holds dp02_raws" in done.stderr
 
 
 @pytest.fixture(scope="module")
