@@ -18,20 +18,17 @@ __all__ = [
 import errno
 import os
 import shutil
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from .errors import ArtifactError, ReplicaError
+from .listing import Listing
 
 TRANSFER_MODES = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none")
 """How an artifact becomes the repository's: ``link`` is a hard link where the
 file system allows it and a symbolic link elsewhere; ``direct`` records where it
 is; ``none`` expects it inside the repository already."""
-
-_FEW = 4
-"""Up to this many files wanted of one folder are asked for one by one."""
 
 
 def parse_rewrite(text: str) -> tuple[str, str]:
@@ -126,68 +123,48 @@ class PathMapper:
 
 
 class ArtifactFinder:
-    """Says which files are there, and how large they are.
+    """Finds the artifacts that an export names on this machine.
 
-    Whole folders are listed, each once: on a network mount one listing is far
-    cheaper than a look at each of its files.
+    Parameters
+    ----------
+    mapper : `PathMapper`
+        Where they are by their names.
+    listing : `~butler_replica.listing.Listing`
+        Which files there are.
     """
 
-    def __init__(self) -> None:
-        self._sizes: dict[str, int | None] = {}
+    def __init__(self, mapper: PathMapper, listing: Listing) -> None:
+        self._map = mapper
+        self._listing = listing
 
-    def find(self, paths: Iterable[str]) -> Mapping[str, int | None]:
-        """Look for files.
+    def find(self, path: str) -> tuple[str, bool]:
+        """Find one artifact.
 
         Parameters
         ----------
-        paths : `~collections.abc.Iterable` [ `str` ]
-            Absolute paths.
+        path : `str`
+            As the export has it.
 
         Returns
         -------
-        sizes : `~collections.abc.Mapping` [ `str`, `int` or `None` ]
-            Size in bytes of each file, symbolic links followed; `None` where
-            there is none (or something that is no file).
+        source : `str`
+            Absolute path on this machine.
+        exists : `bool`
+            Whether a file is there.
+
+        Raises
+        ------
+        ValueError
+            Raised as by `PathMapper`.
         """
-        wanted: dict[str, set[str]] = defaultdict(set)
-        paths = list(paths)
-        for path in paths:
-            if path not in self._sizes:
-                folder, name = os.path.split(path)
-                wanted[folder].add(name)
-        for folder, names in wanted.items():
-            self._look(folder, names)
-        return {path: self._sizes[path] for path in paths}
-
-    def _look(self, folder: str, names: set[str]) -> None:
-        self._sizes.update((f"{folder.rstrip('/')}/{name}", None) for name in names)
-        if len(names) <= _FEW:
-            for name in names:
-                path = f"{folder.rstrip('/')}/{name}"
-                self._sizes[path] = _file_size(path)
-            return
-        try:
-            with os.scandir(folder) as entries:
-                for entry in entries:
-                    if entry.name in names:
-                        path = f"{folder.rstrip('/')}/{entry.name}"
-                        self._sizes[path] = _file_size(entry)
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            raise ArtifactError(f"{folder}: cannot be listed: {error.strerror}.") from error
-
-
-def _file_size(file: str | os.DirEntry[str]) -> int | None:
-    try:
-        status = file.stat() if isinstance(file, os.DirEntry) else os.stat(file)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return None
-        raise ArtifactError(f"{os.fspath(file)}: cannot be looked at: {error.strerror}.") from error
-    return status.st_size if (status.st_mode & 0o170000) == 0o100000 else None
+        source = self._map(path)
+        exists = self._listing.exists(source)
+        if not exists and "%" in source:
+            # Some exports have the paths of URIs, with characters as %XX.
+            unquoted = unquote(source)
+            if self._listing.exists(unquoted):
+                return unquoted, True
+        return source, exists
 
 
 class Transfer:

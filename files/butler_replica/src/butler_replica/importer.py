@@ -16,12 +16,13 @@ from rich.table import Table
 
 from . import internals
 from .apply import apply_plan
-from .artifacts import TRANSFER_MODES, ArtifactFinder
+from .artifacts import TRANSFER_MODES
 from .chains import merge_children
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
 from .exports.files import find_exports
 from .exports.reader import read_export
+from .listing import Listing
 from .lock import repository_lock
 from .plan import FilePlan, ImportOptions, MissingArtifact, make_plan
 
@@ -268,7 +269,7 @@ class _Importer:
         self._options = options
         self._dry_run = dry_run
         self._root = internals.datastore_root(butler)
-        self._finder = ArtifactFinder()
+        self._listing = Listing()
         self._chains: dict[str, tuple[str, ...]] = {}
         self._made: set[str] = set()
         self.result = ImportResult(dry_run=dry_run)
@@ -279,7 +280,7 @@ class _Importer:
             with self._lock():
                 # Other processes may have written since the last file.
                 self._butler.registry.refresh()
-                plan = make_plan(self._butler, export, self._options, self._finder)
+                plan = make_plan(self._butler, export, self._options, self._listing)
                 if plan.changed and not self._dry_run:
                     apply_plan(self._butler, plan, self._options.transfer)
                 self._note(plan)

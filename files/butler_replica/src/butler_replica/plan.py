@@ -15,7 +15,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-from urllib.parse import unquote
 
 from lsst.daf.butler import (
     Butler,
@@ -39,6 +38,7 @@ from .artifacts import ArtifactFinder, PathMapper
 from .errors import ArtifactError, ConflictError, ExportError
 from .exports.migrate import dataset_type, migrate_dimensions
 from .exports.model import CollectionItem, DatasetBlock, DatasetRecord, ExportFile
+from .listing import Listing
 
 _CHUNK = 10_000
 """Data IDs in one query."""
@@ -155,7 +155,7 @@ class FilePlan:
         )
 
 
-def make_plan(butler: Butler, export: ExportFile, options: ImportOptions, finder: ArtifactFinder) -> FilePlan:
+def make_plan(butler: Butler, export: ExportFile, options: ImportOptions, listing: Listing) -> FilePlan:
     """Compare an export with a repository.
 
     Parameters
@@ -166,8 +166,8 @@ def make_plan(butler: Butler, export: ExportFile, options: ImportOptions, finder
         What the export says.
     options : `ImportOptions`
         How it is to be imported.
-    finder : `ArtifactFinder`
-        Looks for artifacts.
+    listing : `~butler_replica.listing.Listing`
+        Which files there are.
 
     Returns
     -------
@@ -184,7 +184,7 @@ def make_plan(butler: Butler, export: ExportFile, options: ImportOptions, finder
     ArtifactError
         Raised if artifacts are missing and ``options.missing`` is ``fail``.
     """
-    return _Planner(butler, export, options, finder).plan
+    return _Planner(butler, export, options, listing).plan
 
 
 class _Planner:
@@ -192,19 +192,17 @@ class _Planner:
 
     Parameters
     ----------
-    butler, export, options, finder
+    butler, export, options, listing
         As for `make_plan`.
     """
 
-    def __init__(
-        self, butler: Butler, export: ExportFile, options: ImportOptions, finder: ArtifactFinder
-    ) -> None:
+    def __init__(self, butler: Butler, export: ExportFile, options: ImportOptions, listing: Listing) -> None:
         self._butler = butler
         self._export = export
         self._options = options
-        self._finder = finder
         self._root = internals.datastore_root(butler)
-        self._map_path = PathMapper(options.rewrite, options.artifacts or export.path.parent)
+        mapper = PathMapper(options.rewrite, options.artifacts or export.path.parent)
+        self._finder = ArtifactFinder(mapper, listing)
         self._known_collections = {
             info.name: info
             for info in butler.collections.query_info("*", include_doc=True, flatten_chains=False)
@@ -372,14 +370,14 @@ class _Planner:
                 "right? The policies 'skip' and 'register' go on without them."
             )
 
-    def _find_sources(self) -> dict[str, str]:
-        """Map the path of every record to a path on this machine, and look for all of them."""
-        sources: dict[str, str] = {}
+    def _find_sources(self) -> dict[str, tuple[str, int | None]]:
+        """Map the path of every record to the file on this machine and its size; `None` where it is missing."""
+        sources: dict[str, tuple[str, int | None]] = {}
         for block in self._export.blocks:
             for number, record in enumerate(block.records, 1):
                 if record.path is not None and record.path not in sources:
                     try:
-                        sources[record.path] = self._map_path(record.path)
+                        source, exists = self._finder.find(record.path)
                     except ValueError as error:
                         raise ExportError(
                             self._export.path,
@@ -387,19 +385,10 @@ class _Planner:
                             where=f"{block.dataset_type} record {number}",
                             remedy="Add a rewriting rule (OLD=NEW), or correct the folder of the artifacts.",
                         ) from error
-        self._sizes = dict(self._finder.find(sources.values()))
-        # Some exports have the paths of URIs, with characters as %XX.
-        quoted = {
-            path: unquote(source)
-            for path, source in sources.items()
-            if "%" in source and self._sizes[source] is None
-        }
-        for path, size in self._finder.find(quoted.values()).items():
-            self._sizes[path] = size
-        sources.update((path, source) for path, source in quoted.items() if self._sizes[source] is not None)
+                    sources[record.path] = source, Path(source).stat().st_size if exists else None
         return sources
 
-    def _plan_block(self, block: DatasetBlock, sources: Mapping[str, str]) -> None:
+    def _plan_block(self, block: DatasetBlock, sources: Mapping[str, tuple[str, int | None]]) -> None:
         dataset_type = self._dataset_types[block.dataset_type]
         refs = self._make_refs(block, dataset_type)
         there = self._existing_datasets(dataset_type, block.run, [ref for group in refs for ref in group])
@@ -505,11 +494,12 @@ class _Planner:
         stored = internals.stored_datasets(self._butler, refs)
         return {ref.id for ref in refs} - stored
 
-    def _source(self, record: DatasetRecord, sources: Mapping[str, str]) -> tuple[str, int | None, str]:
+    def _source(
+        self, record: DatasetRecord, sources: Mapping[str, tuple[str, int | None]]
+    ) -> tuple[str, int | None, str]:
         if record.path is None:
             return "", None, "the export names no file"
-        source = sources[record.path]
-        size = self._sizes[source]
+        source, size = sources[record.path]
         return source, size, "" if size is not None else "no such file"
 
     def _note_missing(self, ref: DatasetRef, record: DatasetRecord, source: str, reason: str) -> None:

@@ -18,7 +18,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .artifacts import PathMapper
+from .artifacts import ArtifactFinder, PathMapper
 from .chains import merge_children, plan_collections
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
@@ -286,12 +286,13 @@ class _Comparison:
             export = read_export(path)
             self.promises.add(export, one.collections)
             mapper = PathMapper(one.rewrite, Path(one.artifacts) if one.artifacts else path.parent)
+            finder = ArtifactFinder(mapper, listing)
             for block in export.blocks:
                 ids = as_bytes(dataset_id for record in block.records for dataset_id in record.ids)
                 records = (record for record in block.records for _ in record.ids)
                 states = self._states(self.inventory.find(ids)).tolist()
                 available = [
-                    state != State.STORED and _is_available(record, mapper, listing)
+                    state != State.STORED and _is_available(record, finder)
                     for record, state in zip(records, states, strict=True)
                 ]
                 datasets = promised[Group(block.dataset_type, block.run)]
@@ -367,11 +368,11 @@ class _Comparison:
                 )
 
 
-def _is_available(record: DatasetRecord, mapper: PathMapper, listing: Listing) -> bool:
+def _is_available(record: DatasetRecord, finder: ArtifactFinder) -> bool:
     if record.path is None:
         return False
     try:
-        return listing.exists(mapper(record.path))
+        return finder.find(record.path)[1]
     except ValueError:
         return False
 
