@@ -28,7 +28,6 @@ from typing import Any, Literal
 import numpy as np
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
-from .bulk_dimensions import BulkInsertion, bulk_insertion
 from .connect import database_errors, open_butler
 from .dimension_records import (
     InsertionResult,
@@ -41,6 +40,7 @@ from .dimension_records import (
 from .errors import ReplicaError
 from .geometry import ARCSEC, Array, deproject, polygon, polygons, tangent_frame
 from .internals import datastore_root
+from .internals.bulk_dimensions import BulkInsertion, bulk_insertion
 from .lock import repository_lock
 
 Progress = Callable[[int, int], None]

@@ -33,7 +33,6 @@ from lsst.daf.butler import (
 )
 from rich.console import Console
 
-from .bulk_dimensions import bulk_insertion
 from .connect import database_errors, open_butler
 from .dimension_records import (
     DataIdKey,
@@ -58,6 +57,7 @@ from .geometry import (
 )
 from .instrument import INSTRUMENT, focal_plane_layout
 from .internals import datastore_root
+from .internals.bulk_dimensions import bulk_insertion
 from .lock import repository_lock
 
 Progress = Callable[[int, int], None]

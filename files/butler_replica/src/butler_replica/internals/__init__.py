@@ -1,7 +1,7 @@
 """Every use of private lsst-daf-butler API, each with its reason.
 
 Nothing outside this package touches a private name. `tests/test_internals.py`
-fails where a release changes one of these.
+and `tests/test_bulk_dimensions.py` fail where a release changes one of these.
 
 Importing (`datasets`): the public API can neither keep the dataset ids of an
 export, nor record a formatter that cannot be imported here, nor say which of
@@ -34,6 +34,13 @@ Looking at and forgetting datasets (`rows`):
 ``FileDatastore.forget``, ``Butler._registry._managers.datasets.delete``
     Remove rows and nothing else. ``Butler.pruneDatasets`` empties the trash
     after it, which deletes files.
+
+Inserting very many dimension records with regions (`bulk_dimensions`):
+
+``Butler._registry._managers.dimensions._tables``, ``._overlap_tables``
+    Tables of the records and of their overlaps, which PostgreSQL gets by COPY.
+``Butler._registry._db``: ``_transaction``, ``dialect``, ``insert``, ``getTimespanRepresentation``
+    Connection of the transaction that the butler is in, and rows with a timespan.
 """
 
 from __future__ import annotations

@@ -7,13 +7,8 @@ regions of one visit cost. Here PostgreSQL gets the rows by COPY and, where
 there are many, checks the foreign keys once, at the end; SQLite gets tuples
 without SQLAlchemy in between.
 
-Private API of lsst-daf-butler in use (guarded by ``tests/test_bulk_dimensions.py``;
-where a release lacks it, the public API is used and a warning says so):
-
-``Butler._registry._managers.dimensions._tables``, ``._overlap_tables``
-    Tables of the records and of their overlaps.
-``Butler._registry._db``: ``_transaction``, ``dialect``, ``insert``, ``getTimespanRepresentation``
-    Connection of the transaction that the butler is in, and rows with a timespan.
+Where a release lacks the private API that this uses, the public one is used
+and a warning says so.
 """
 
 from __future__ import annotations
@@ -35,7 +30,7 @@ import sqlalchemy.exc
 from lsst.daf.butler import Butler, DimensionRecord
 from lsst.sphgeom import Region
 
-from .dimension_records import Records, insert_records
+from ..dimension_records import Records, insert_records
 
 _LOG = logging.getLogger(__name__)
 
