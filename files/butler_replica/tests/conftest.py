@@ -20,6 +20,9 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, Config
 
+EMPTY_DATABASE = "empty_repository"
+"""Database of an empty repository."""
+
 LOGIN_ROLE = "dc2"
 """Role that owns the databases of the tests: it may create databases and is no superuser."""
 
@@ -95,6 +98,11 @@ class PostgresServer:
         """Create a database of the login role, with ``btree_gist``."""
         self.sql(f'CREATE DATABASE "{name}" OWNER "{self.role}"')
         self.sql("CREATE EXTENSION btree_gist", database=name, admin=False)
+
+    def copy_database(self, name: str, copy: str) -> None:
+        """Copy a database of the login role; connections that were left open to it are closed."""
+        self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name", name=name)
+        self.sql(f'CREATE DATABASE "{copy}" OWNER "{self.role}" TEMPLATE "{name}"')
 
     def drop_database(self, name: str) -> None:
         """Drop a database, together with connections that a test left open."""
@@ -217,9 +225,34 @@ def db_auth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Pa
     return add
 
 
+@pytest.fixture(scope="session")
+def empty_repository(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """Make an empty repository with the stock butler, once for each backend: copies of it are cheap."""
+    made: dict[str, Path] = {}
+
+    def make(backend: str) -> Path:
+        if backend not in made:
+            root = tmp_path_factory.mktemp("empty") / backend
+            config = Config()
+            if backend == "postgresql":
+                server: PostgresServer = request.getfixturevalue("postgres_server")
+                server.create_database(EMPTY_DATABASE)
+                config["registry", "db"] = server.url(EMPTY_DATABASE, server.role, server.password)
+            Butler.makeRepo(root, config=config)
+            made[backend] = root
+        return made[backend]
+
+    return make
+
+
 @pytest.fixture
 def make_repository(
-    request: pytest.FixtureRequest, tmp_path: Path, db_auth: Callable[..., Path]
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    db_auth: Callable[..., Path],
+    empty_repository: Callable[[str], Path],
 ) -> Iterator[Callable[..., Repository]]:
     """Make fresh, empty repositories: ``make_repository(backend)`` or ``make_repository(backend, folder)``.
 
@@ -230,15 +263,17 @@ def make_repository(
 
     def make(backend: str = "sqlite", root: Path | None = None) -> Repository:
         root = root or tmp_path / f"repo{len(list(tmp_path.glob('repo*')))}"
+        shutil.copytree(empty_repository(backend), root)
         if backend == "sqlite":
-            Butler.makeRepo(root)
             return Repository(root, backend, root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
         server: PostgresServer = request.getfixturevalue("postgres_server")
         name = f"test_{secrets.token_hex(6)}"
-        server.create_database(name)
+        server.copy_database(EMPTY_DATABASE, name)
         made.append(name)
         db_auth(server.url(name), server.role, server.password)
-        Butler.makeRepo(root, config=Config({"registry": {"db": server.url(name)}}))
+        config = Config(str(root / "butler.yaml"))
+        config["registry", "db"] = server.url(name)
+        config.dumpToUri(str(root / "butler.yaml"))
         return Repository(root, backend, name, server.url(name, server.role, server.password))
 
     yield make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -62,27 +63,33 @@ def artifacts(real_export: Path, tmp_path: Path) -> Path:
     return tmp_path / "artifacts"
 
 
-@pytest.fixture
-def exported(make_repository: Callable[..., Repository], tmp_path: Path) -> Path:
-    """An export of the butler's own with eight datasets, their artifacts beside it."""
-    source = make_repository("sqlite", tmp_path / "source")
-    bias = add_datasets(source.root, tmp_path / "files", count=4)
-    flat = add_datasets(source.root, tmp_path / "files", kind="flat", run="run/flat", count=4)
-    certify(source.root, bias)
-    butler = Butler.from_config(source.root, writeable=True)
+@pytest.fixture(scope="session")
+def exported_once(empty_repository: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    source = shutil.copytree(empty_repository("sqlite"), folder / "source")
+    bias = add_datasets(source, folder / "files", count=4)
+    flat = add_datasets(source, folder / "files", kind="flat", run="run/flat", count=4)
+    certify(source, bias)
+    butler = Butler.from_config(source, writeable=True)
     butler.collections.register("best", CollectionType.TAGGED, doc="The best ones.")
     butler.registry.associate("best", flat[:2])
     butler.collections.register("all", CollectionType.CHAINED)
     butler.collections.redefine_chain("all", ["best", "calib", "run/bias", "run/flat"])
-    folder = tmp_path / "exported"
-    folder.mkdir()
+    (folder / "export").mkdir()
+    export_file = folder / "export" / "export.yaml"
     with butler.export(
-        directory=str(folder), filename=str(folder / "export.yaml"), transfer="copy"
+        directory=str(folder / "export"), filename=str(export_file), transfer="copy"
     ) as export:
         export.saveDatasets([*bias, *flat])
         for name in ("best", "calib", "run/bias", "run/flat", "all"):
             export.saveCollection(name)
-    return folder
+    return folder / "export"
+
+
+@pytest.fixture
+def exported(exported_once: Path, tmp_path: Path) -> Path:
+    """An export of the butler's own with eight datasets, their artifacts beside it."""
+    return shutil.copytree(exported_once, tmp_path / "exported")
 
 
 class TestMissingArtifacts:
@@ -525,6 +532,10 @@ class TestInterruption:
 
 
 class TestCommandLine:
+    @pytest.fixture
+    def backend(self) -> str:
+        return "sqlite"
+
     def test_json(self, repository: Repository, real_export: Path, artifacts: Path) -> None:
         done = run_import(repository, real_export, "--artifacts", artifacts, "--missing", "skip", "--json")
         assert done.returncode == 0
