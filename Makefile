@@ -69,7 +69,7 @@ unit: venv ## all tests of the package, those against a real PostgreSQL included
 floor: ## the fast tests with the oldest lsst-daf-butler
 	@tools/venv $(VENV_FLOOR) -r requirements/floor.txt -e '$(PACKAGE)[postgres,test]'
 	cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 $(abspath $(VENV_FLOOR))/bin/pytest -n $(JOBS) -m "not slow and not postgres" $(PYTEST_ARGS)
-	# What depends on the release also runs on PostgreSQL.
+	@# What depends on the release also runs on PostgreSQL.
 	cd $(PACKAGE) && $(abspath $(VENV_FLOOR))/bin/pytest -n $(JOBS) -m postgres tests/test_internals.py tests/test_bulk_dimensions.py $(PYTEST_ARGS)
 
 .PHONY: molecule

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-__all__ = ["Result", "dry_run_option", "json_option", "repo_argument", "report", "reports_errors"]
+__all__ = [
+    "Result",
+    "dry_run_option",
+    "import_options",
+    "json_option",
+    "repo_argument",
+    "report",
+    "reports_errors",
+]
 
 import functools
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ParamSpec, Protocol
 
 import click
 from rich.console import Console
 
+from ..artifacts import TRANSFER_MODES
 from ..errors import ReplicaError
 
 P = ParamSpec("P")
@@ -42,6 +52,67 @@ dry_run_option = click.option(
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on standard output and nothing else."
 )
+
+
+_IMPORT_OPTIONS = (
+    click.option(
+        "--artifacts",
+        type=click.Path(path_type=Path),
+        help="Folder where relative artifact paths begin; the folder of each export file if not given.",
+    ),
+    click.option(
+        "--rewrite",
+        multiple=True,
+        metavar="OLD=NEW",
+        help="Artifact paths that begin with OLD begin with NEW here; can be given several times.",
+    ),
+    click.option(
+        "--collections",
+        type=click.Choice(["keep", "drop-chains", "drop"]),
+        default="keep",
+        show_default=True,
+        help="Collections to take: all, all but the CHAINED ones, only the runs that datasets need.",
+    ),
+    click.option(
+        "--missing",
+        type=click.Choice(["fail", "skip", "register"]),
+        default="fail",
+        show_default=True,
+        help="A dataset whose artifact is missing: fail its file, leave it out, or only register it.",
+    ),
+    click.option(
+        "--transfer",
+        type=click.Choice(TRANSFER_MODES),
+        default="symlink",
+        show_default=True,
+        help="How artifacts become the repository's.",
+    ),
+    click.option(
+        "--run",
+        "runs",
+        multiple=True,
+        metavar="RUN",
+        help="Make this run whether datasets need it or not; can be given several times.",
+    ),
+)
+
+
+def import_options(command: Callable[P, None]) -> Callable[P, None]:
+    """Add the options of an import: how the exports are, or were, imported.
+
+    Parameters
+    ----------
+    command : `~collections.abc.Callable`
+        The body of a command, which takes them by name.
+
+    Returns
+    -------
+    wrapped : `~collections.abc.Callable`
+        The same command.
+    """
+    for option in reversed(_IMPORT_OPTIONS):
+        command = option(command)
+    return command
 
 
 def reports_errors(command: Callable[P, None]) -> Callable[P, None]:

@@ -4,58 +4,19 @@ from __future__ import annotations
 
 __all__ = ["import_"]
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from ..artifacts import TRANSFER_MODES, parse_rewrite
+from ..artifacts import parse_rewrite
 from ..importer import import_exports
-from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
+from ._common import dry_run_option, import_options, json_option, repo_argument, report, reports_errors
 
 
 @click.command("import")
 @repo_argument
 @click.argument("exports", metavar="EXPORT...", nargs=-1, required=True)
-@click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path),
-    help="Folder where relative artifact paths begin; the folder of each export file if not given.",
-)
-@click.option(
-    "--rewrite",
-    multiple=True,
-    metavar="OLD=NEW",
-    help="Artifact paths that begin with OLD begin with NEW here; can be given several times.",
-)
-@click.option(
-    "--collections",
-    type=click.Choice(["keep", "drop-chains", "drop"]),
-    default="keep",
-    show_default=True,
-    help="Collections to take: all, all but the CHAINED ones, only the runs that datasets need.",
-)
-@click.option(
-    "--missing",
-    type=click.Choice(["fail", "skip", "register"]),
-    default="fail",
-    show_default=True,
-    help="A dataset whose artifact is missing: fail its file, leave it out, or only register it.",
-)
-@click.option(
-    "--transfer",
-    type=click.Choice(TRANSFER_MODES),
-    default="symlink",
-    show_default=True,
-    help="How artifacts become the repository's.",
-)
-@click.option(
-    "--run",
-    "runs",
-    multiple=True,
-    metavar="RUN",
-    help="Make this run whether datasets need it or not; several times.",
-)
+@import_options
 @dry_run_option
 @json_option
 @reports_errors

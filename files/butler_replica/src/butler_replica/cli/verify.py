@@ -6,13 +6,13 @@ __all__ = ["verify"]
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .. import verify as verb
-from ..artifacts import TRANSFER_MODES, parse_rewrite
-from ..sets import Collection, ImportSet, load_description
-from ._common import json_option, repo_argument, report, reports_errors
+from ..sets import Collection, ImportSet, load_description, parse_sets
+from ._common import import_options, json_option, repo_argument, report, reports_errors
 
 
 @click.command()
@@ -24,32 +24,7 @@ from ._common import json_option, repo_argument, report, reports_errors
     type=click.Path(path_type=Path, dir_okay=False),
     help="YAML file with dc2_import_sets and dc2_collections, instead of EXPORT... and the options of one set.",
 )
-@click.option(
-    "--artifacts",
-    type=click.Path(path_type=Path),
-    help="As it was imported: folder where relative artifact paths begin.",
-)
-@click.option("--rewrite", multiple=True, metavar="OLD=NEW", help="As it was imported.")
-@click.option(
-    "--collections",
-    type=click.Choice(["keep", "drop-chains", "drop"]),
-    default="keep",
-    show_default=True,
-    help="As it was imported.",
-)
-@click.option(
-    "--missing",
-    type=click.Choice(["fail", "skip", "register"]),
-    default="fail",
-    show_default=True,
-    help="As it was imported: whether a dataset may have no artifact.",
-)
-@click.option(
-    "--transfer",
-    type=click.Choice(TRANSFER_MODES),
-    default="symlink",
-    help="Taken so that the options of an import can be repeated; makes no difference.",
-)
+@import_options
 @json_option
 @reports_errors
 def verify(
@@ -57,12 +32,8 @@ def verify(
     exports: tuple[str, ...],
     *,
     description: Path | None,
-    artifacts: Path | None,
-    rewrite: tuple[str, ...],
-    collections: str,
-    missing: str,
-    transfer: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Compare registry, datastore and disk of REPO with what EXPORT... promised.
 
@@ -77,16 +48,7 @@ def verify(
     if description:
         sets, described = load_description(description)
     elif exports:
-        given = {
-            "name": "exports",
-            "exports": exports,
-            "artifacts": artifacts,
-            "rewrite": [parse_rewrite(rule) for rule in rewrite],
-            "collections": collections,
-            "missing": missing,
-            "transfer": transfer,
-        }
-        sets = [ImportSet.model_validate(given)]
+        sets = parse_sets([{"name": "exports", "exports": list(exports), **options}])
     result = verb.verify(repo, sets, described)
     report(result, as_json=as_json)
     if not result.ok:
