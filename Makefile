@@ -12,8 +12,9 @@ DEMO_DIR ?= build/demo
 SAMPLE_DIR ?=
 # The scenarios of `make molecule`, in this order.
 SCENARIOS ?= default guard two_hosts existing
-# Processes for the unit tests.
+# Processes for the unit tests, scenarios at a time.
 JOBS ?= 2
+MOLECULE_JOBS ?= 2
 
 PACKAGE := files/butler_replica
 PYTEST := $(abspath $(VENV))/bin/pytest
@@ -73,9 +74,11 @@ floor: ## the fast tests with the oldest lsst-daf-butler
 	cd $(PACKAGE) && $(abspath $(VENV_FLOOR))/bin/pytest -n $(JOBS) -m postgres tests/test_internals.py tests/test_bulk_dimensions.py $(PYTEST_ARGS)
 
 .PHONY: molecule
-molecule: venv ## every Molecule scenario of SCENARIOS, in containers
+molecule: venv ## every Molecule scenario of SCENARIOS, in containers, MOLECULE_JOBS at a time
 	@tools/docker-engine
-	@for scenario in $(SCENARIOS); do tools/timed "molecule $$scenario" molecule test --scenario-name "$$scenario"; done
+	@tools/molecule-image base >/dev/null
+	@tools/molecule-image prepared >/dev/null
+	@printf '%s\n' $(SCENARIOS) | xargs -P $(MOLECULE_JOBS) -I '{}' tools/molecule-scenario '{}'
 
 .PHONY: demo-test
 demo-test: ## make demo as an ordinary user, from a clone of what is committed
