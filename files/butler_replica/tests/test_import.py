@@ -142,7 +142,7 @@ class TestEqualToStock:
             ("ap_verify_testdata.20201001.e02bdec.yaml", "copy"),
             (REAL, "symlink"),
             (REAL, "direct"),
-            ("jointcal_hsc.20221103.d43ec85.yaml", "symlink"),
+            pytest.param("jointcal_hsc.20221103.d43ec85.yaml", "symlink", marks=pytest.mark.slow),
             pytest.param("rc2_subset.20210611.6cbe561.yaml", "symlink", marks=pytest.mark.slow),
         ],
     )
@@ -493,6 +493,7 @@ class TestInterruption:
         assert_same(clean, killed)
         assert tree(killed.root) | {"butler.yaml": ""} == tree(clean.root) | {"butler.yaml": ""}
 
+    @pytest.mark.slow
     @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
     def test_full_disk(self, exported: Path, tmp_path: Path) -> None:
         for path in (exported / "run").rglob("*.yaml"):
@@ -514,6 +515,7 @@ class TestInterruption:
         finally:
             subprocess.run(["umount", small], check=True)
 
+    @pytest.mark.slow
     def test_two_importers_at_once(
         self, make_repository: Callable[..., Repository], backend: str, real_export: Path, tmp_path: Path
     ) -> None:
@@ -561,6 +563,7 @@ class TestCommandLine:
         )
         assert "ff0c320e-7055-4492-8e41-3beda26e4894" in listed.stdout
 
+    @pytest.mark.slow
     def test_exit_status(
         self, repository: Repository, real_export: Path, artifacts: Path, tmp_path: Path
     ) -> None:
@@ -575,6 +578,7 @@ class TestCommandLine:
         nowhere = run_import(tmp_path / "nowhere", real_export)
         assert (nowhere.returncode, "no Butler repository is there" in nowhere.stderr) == (1, True)
 
+    @pytest.mark.slow
     def test_plain_text(self, repository: Repository, exported: Path) -> None:
         assert "8 inserted" in run_import(repository, exported).stdout
         assert "Nothing changed" in run_import(repository, exported).stdout

@@ -357,6 +357,7 @@ def test_collection_structure(sample: Path) -> None:
     assert not list(export_items(export, "associations"))
 
 
+@pytest.mark.slow
 def test_equal_parameters_give_equal_samples(sample: Path, tmp_path: Path) -> None:
     again = make_sample(tmp_path / "again", exposures=EXPOSURES, detectors=DETECTORS)
     assert contents(again.directory) == contents(sample)
@@ -370,6 +371,7 @@ def test_rerun_changes_nothing(result: SampleResult) -> None:
     assert again.to_dict() == result.to_dict()
 
 
+@pytest.mark.slow
 def test_an_interrupted_sample_is_continued(sample: Path, tmp_path: Path) -> None:
     whole = contents(sample)
     folder = tmp_path / "part"
