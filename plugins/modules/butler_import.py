@@ -163,6 +163,10 @@ associations:
   description: Number of new associations with TAGGED and CALIBRATION collections.
   returned: success
   type: int
+associations_dropped:
+  description: Number of associations left out together with their datasets.
+  returned: success
+  type: int
 chains:
   description: Children of the chains that were made or completed.
   returned: success

@@ -98,6 +98,8 @@ class TestMissingArtifacts:
         assert counts(result) == (202, 192, 0, 10)
         assert (datasets(repository), records(repository)) == (192, 192)
         assert len(result.missing) == 10
+        # All ten are certified in the export.
+        assert result.to_dict()["associations_dropped"] == 10
         assert repository.sql("SELECT count(*) FROM detector")[0][0] == 189
         before, inputs, rows = tree(repository.root), tree(artifacts), registry_tables(repository)
         again = import_exports(repository, [real_export], artifacts=artifacts, missing="skip")

@@ -59,6 +59,9 @@ class FileResult:
     associations: int
     """New associations with TAGGED and CALIBRATION collections."""
 
+    associations_dropped: int
+    """Associations of datasets that were left out."""
+
     notices: list[str]
     changed: bool
 
@@ -111,6 +114,7 @@ class ImportResult:
             },
             "dimension_records": self.total("dimension_records"),
             "associations": self.total("associations"),
+            "associations_dropped": self.total("associations_dropped"),
             "files": [asdict(file) for file in self.files],
             "chains": self.chains,
             "open_chains": self.open_chains,
@@ -317,6 +321,7 @@ class _Importer:
                 dataset_types=[kind.name for kind in plan.dataset_types],
                 collections=[item.name for item in plan.collections],
                 associations=associations,
+                associations_dropped=plan.associations_dropped,
                 notices=plan.notices,
                 changed=plan.changed,
             )

@@ -107,7 +107,6 @@ class FilePlan:
     """Datasets that the repository has already."""
 
     dimension_records: dict[str, list[DimensionRecord]] = field(default_factory=dict)
-    dimension_records_present: int = 0
     dataset_types: list[DatasetType] = field(default_factory=list)
     collections: list[CollectionItem] = field(default_factory=list)
     docs: dict[str, str] = field(default_factory=dict)
@@ -240,7 +239,6 @@ class _Planner:
                     different.append((record.dataId, columns))
             if new:
                 self.plan.dimension_records[element] = new
-            self.plan.dimension_records_present += len(records) - len(new)
             if different:
                 data_id, columns = different[0]
                 self.plan.notices.append(
