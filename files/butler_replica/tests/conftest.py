@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pwd
 import secrets
 import shutil
-import socket
-import subprocess
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, Config
 
+from postgres_server import PostgresServer, temporary_server
+
 EMPTY_DATABASE = "empty_repository"
 """Database of an empty repository."""
-
-LOGIN_ROLE = "dc2"
-"""Role that owns the databases of the tests: it may create databases and is no superuser."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -32,81 +26,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "postgres_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.postgres)
-
-
-def _postgres_bin() -> Path | None:
-    """Folder of the newest PostgreSQL server binaries on this machine."""
-    debian = sorted(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parent.parent.name)
-    )
-    if debian:
-        return debian[-1].parent
-    found = shutil.which("initdb")
-    return Path(found).resolve().parent if found else None
-
-
-def _unprivileged_user() -> pwd.struct_passwd | None:
-    """User that runs the server when the tests run as root; PostgreSQL refuses to run as root."""
-    if os.geteuid() != 0:
-        return None
-    for name in ("postgres", "nobody"):
-        try:
-            return pwd.getpwnam(name)
-        except KeyError:
-            continue
-    pytest.fail("PostgreSQL does not run as root and there is no user 'postgres' or 'nobody' to run it as.")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclasses.dataclass
-class PostgresServer:
-    """A running temporary PostgreSQL server that asks for scram passwords."""
-
-    host: str
-    port: int
-    admin_password: str
-    role: str
-    password: str
-
-    def url(self, database: str, user: str | None = None, password: str | None = None) -> str:
-        """Connection URL, with credentials only if a user is given."""
-        login = f"{user}:{quote(password or '', safe='')}@" if user else ""
-        return f"postgresql://{login}{self.host}:{self.port}/{database}"
-
-    def sql(
-        self, statement: str, *, database: str = "postgres", admin: bool = True, **values: Any
-    ) -> list[tuple[Any, ...]]:
-        """Run one statement in a connection of its own, as superuser or as the login role."""
-        user, password = ("postgres", self.admin_password) if admin else (self.role, self.password)
-        engine = sqlalchemy.create_engine(
-            self.url(database, user, password), isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.NullPool
-        )
-        with engine.connect() as connection:
-            result = connection.execute(sqlalchemy.text(statement), values)
-            return [tuple(row) for row in result] if result.returns_rows else []
-
-    def databases(self) -> set[str]:
-        """Names of the databases that are not part of the server itself."""
-        return {row[0] for row in self.sql("SELECT datname FROM pg_database WHERE NOT datistemplate")}
-
-    def create_database(self, name: str) -> None:
-        """Create a database of the login role, with ``btree_gist``."""
-        self.sql(f'CREATE DATABASE "{name}" OWNER "{self.role}"')
-        self.sql("CREATE EXTENSION btree_gist", database=name, admin=False)
-
-    def copy_database(self, name: str, copy: str) -> None:
-        """Copy a database of the login role; connections that were left open to it are closed."""
-        self.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name", name=name)
-        self.sql(f'CREATE DATABASE "{copy}" OWNER "{self.role}" TEMPLATE "{name}"')
-
-    def drop_database(self, name: str) -> None:
-        """Drop a database, together with connections that a test left open."""
-        self.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 @pytest.fixture(scope="session")
@@ -118,63 +37,8 @@ def postgres_server() -> Iterator[PostgresServer]:
     """
     if os.environ.get("BUTLER_REPLICA_NO_POSTGRES") == "1":
         pytest.skip("BUTLER_REPLICA_NO_POSTGRES=1")
-    binaries = _postgres_bin()
-    if binaries is None:
-        pytest.fail(
-            "No PostgreSQL server binaries (initdb) in /usr/lib/postgresql/*/bin or PATH. Install "
-            "the package 'postgresql', or set BUTLER_REPLICA_NO_POSTGRES=1 to skip the tests that need it."
-        )
-    user = _unprivileged_user()
-    # Not below pytest's own temporary folder: that one is closed to other users.
-    folder = Path(tempfile.mkdtemp(prefix="butler-replica-postgres-"))
-    server = PostgresServer(
-        "127.0.0.1", _free_port(), secrets.token_hex(8), LOGIN_ROLE, secrets.token_urlsafe(12)
-    )
-    password_file = folder / "password"
-    password_file.write_text(server.admin_password)
-    if user is not None:
-        for path in (folder, password_file):
-            os.chown(path, user.pw_uid, user.pw_gid)
-    identity: dict[str, Any] = (
-        {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    )
-
-    def run(*command: str | Path) -> None:
-        done = subprocess.run(
-            [str(part) for part in command],
-            **identity,
-            cwd=folder,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
-            pytest.fail(f"{command[0]}: exit status {done.returncode}\n{done.stdout}")
-
-    data = folder / "data"
-    try:
-        run(
-            *(binaries / "initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync"),
-            *("--auth=scram-sha-256", f"--pwfile={password_file}"),
-        )
-        with (data / "postgresql.conf").open("a") as conf:
-            # Durability is of no use for a server that lives as long as the tests.
-            conf.write(
-                f"listen_addresses = '{server.host}'\nport = {server.port}\n"
-                f"unix_socket_directories = '{folder}'\nfsync = off\nfull_page_writes = off\n"
-                "synchronous_commit = off\nmax_connections = 50\nshared_buffers = 64MB\n"
-            )
-        run(binaries / "pg_ctl", "-D", data, "-l", folder / "log", "-w", "-t", "60", "start")
-        try:
-            server.sql(f"CREATE ROLE \"{server.role}\" LOGIN CREATEDB PASSWORD '{server.password}'")
-            yield server
-        finally:
-            run(binaries / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
-    finally:
-        shutil.rmtree(folder)
+    with temporary_server() as server:
+        yield server
 
 
 @dataclasses.dataclass
