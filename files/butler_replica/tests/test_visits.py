@@ -169,9 +169,9 @@ def test_dry_run_run_and_rerun(observed):
     assert (would.exposures, would.skipped) == (4, 1)
     assert counts(observed) == dict.fromkeys(TABLES, 0)
     steps = []
-    done = define_visits(repo, [RAW], progress=lambda *step: steps.append(step))
+    done = define_visits(repo, [RAW], progress=steps.append)
     assert done.to_dict() == would.to_dict()
-    assert steps == [(3, 3)]
+    assert [(step.done, step.total) for step in steps] == [(3, 3)]
     assert counts(observed) == expected
     again = define_visits(repo, RAW)
     assert not again.changed

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["FileResult", "ImportOptions", "ImportResult", "Progress", "import_exports"]
+__all__ = ["FileResult", "ImportOptions", "ImportResult", "import_exports"]
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,12 +22,10 @@ from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
 from .exports.files import find_exports
 from .exports.reader import read_export
-from .listing import Listing
+from .listing import Listing, Placeholders
 from .lock import repository_lock
 from .plan import FilePlan, ImportOptions, MissingArtifact, make_plan
-
-Progress = Callable[[int, int, Path, int], None]
-"""Called after each file with: files done, files in all, the file, datasets in it."""
+from .progress import Progress, Report
 
 _LOCK_WAIT_SECONDS = 3600.0
 """How long to wait for another importer: one holds the lock for one file at a time."""
@@ -188,6 +186,7 @@ def import_exports(
     rewrite: Sequence[tuple[str, str]] = (),
     collections: Literal["keep", "drop-chains", "drop"] = "keep",
     missing: Literal["fail", "skip", "register"] = "fail",
+    placeholders: Placeholders = "missing",
     transfer: str = "symlink",
     runs: Sequence[str] = (),
     dry_run: bool = False,
@@ -217,6 +216,9 @@ def import_exports(
         What a missing artifact does: ``fail`` stops at its file, of which
         nothing is kept; ``skip`` leaves the dataset out; ``register`` has it
         in the registry only.
+    placeholders : `str`, optional
+        What an empty file or a Git LFS pointer in place of an artifact is:
+        ``missing``, or to ``accept`` as it is.
     transfer : `str`, optional
         How artifacts are brought, one of `butler_replica.artifacts.TRANSFER_MODES`.
     runs : `~collections.abc.Sequence` [ `str` ], optional
@@ -224,7 +226,7 @@ def import_exports(
     dry_run : `bool`, optional
         Say what would be done; the repository is opened read-only.
     progress : `~collections.abc.Callable`, optional
-        Called after each file.
+        Called while it works.
 
     Returns
     -------
@@ -244,6 +246,7 @@ def import_exports(
         rewrite=tuple(rewrite),
         collections=collections,
         missing=missing,
+        placeholders=placeholders,
         transfer=transfer,
         runs=tuple(runs),
     )
@@ -279,19 +282,28 @@ class _Importer:
         self.result = ImportResult(dry_run=dry_run)
 
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
-        for number, path in enumerate(paths, 1):
+        sizes = [path.stat().st_size for path in paths]
+        for number, path in enumerate(paths):
+
+            def tell(doing: str, done: int = number, name: str = path.name) -> None:
+                if progress is not None:
+                    datasets = self.result.total("found")
+                    total = sum(sizes)
+                    progress(Report(sum(sizes[:done]), total, datasets, done, len(sizes), f"{name}: {doing}"))
+
+            tell("reading")
             export = read_export(path)
             with self._lock():
                 # Other processes may have written since the last file.
                 self._butler.registry.refresh()
                 plan = make_plan(self._butler, export, self._options, self._listing)
                 if plan.changed and not self._dry_run:
+                    tell("writing")
                     apply_plan(self._butler, plan, self._options.transfer)
                 self._note(plan)
                 self._chains.update(plan.chains)
                 self._complete_chains(docs={n: c.doc for n, c in export.collections.items() if c.doc})
-            if progress is not None:
-                progress(number, len(paths), path, plan.found)
+            tell("done", number + 1)
         return self.result
 
     def _lock(self) -> Any:

@@ -21,7 +21,7 @@ import functools
 import hashlib
 import math
 import struct
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -42,8 +42,7 @@ from .geometry import ARCSEC, Array, deproject, polygon, polygons, tangent_frame
 from .internals import datastore_root
 from .internals.bulk_dimensions import BulkInsertion, bulk_insertion
 from .lock import repository_lock
-
-Progress = Callable[[int, int], None]
+from .progress import Progress, Report
 
 _BATCH = 50
 """Tracts whose records are in memory at a time."""
@@ -437,7 +436,7 @@ def register_skymap(
     dry_run : `bool`, optional
         Only say what would be done.
     progress : `~collections.abc.Callable`, optional
-        Called with the number of tracts done and to do.
+        Called with the tracts done and to do.
 
     Returns
     -------
@@ -541,7 +540,7 @@ def _register(
             insertion.write(prepared or insertion.prepare(missing))
         done += len(records["tract"])
         if progress is not None:
-            progress(done, len(result.tracts))
+            progress(Report(done, len(result.tracts), doing=f"skymap {skymap.name}: tracts"))
 
 
 def _other_skymap(record: DimensionRecord, columns: dict[str, tuple[Any, Any]]) -> str:

@@ -59,8 +59,8 @@ from .instrument import INSTRUMENT, focal_plane_layout
 from .internals import datastore_root
 from .internals.bulk_dimensions import bulk_insertion
 from .lock import repository_lock
+from .progress import Progress, Report
 
-Progress = Callable[[int, int], None]
 _Make = Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]]
 
 _BATCH = 50
@@ -325,7 +325,7 @@ def define_visits(
     dry_run : `bool`, optional
         Only say what would be done.
     progress : `~collections.abc.Callable`, optional
-        Called with the number of visits done and to do.
+        Called with the visits done and to do.
 
     Returns
     -------
@@ -458,7 +458,7 @@ def _complete_visits(
                 insert_records(butler, missing)
         done += len(batch)
         if progress is not None:
-            progress(done, result.exposures - result.skipped)
+            progress(Report(done, result.exposures - result.skipped, doing="visits: comparing"))
 
 
 def _compare(
@@ -506,4 +506,4 @@ def _insert_visits(
                 insertion.write(records)
                 done += len(batch)
                 if progress is not None:
-                    progress(done, total)
+                    progress(Report(done, total, doing="visits: inserting"))
