@@ -12,6 +12,7 @@ import click
 # are called: loading the butler takes a second that ``--help`` need not wait.
 _COMMANDS = {
     "chain": ("chain", "chain"),
+    "compare": ("compare", "compare"),
     "import": ("import_", "import_"),
     "instrument": ("instrument", "instrument"),
     "prune": ("prune", "prune"),

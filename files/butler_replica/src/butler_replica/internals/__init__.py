@@ -35,6 +35,13 @@ Looking at and forgetting datasets (`rows`):
     Remove rows and nothing else. ``Butler.pruneDatasets`` empties the trash
     after it, which deletes files.
 
+Reading every table (`tables`):
+
+``Butler._registry._db``: ``_engine``, ``namespace``
+    Which database it is; everything else is asked of its catalogue. The
+    public queries show neither summaries nor overlaps, and make an object of
+    each row.
+
 Inserting very many dimension records with regions (`bulk_dimensions`):
 
 ``Butler._registry._managers.dimensions._tables``, ``._overlap_tables``
@@ -47,6 +54,7 @@ from __future__ import annotations
 
 __all__ = [
     "DatasetRow",
+    "RegistryTable",
     "artifact_path",
     "count_orphan_records",
     "dataset_rows",
@@ -57,6 +65,7 @@ __all__ = [
     "insert_artifact_records",
     "insert_datasets",
     "known_dataset_ids",
+    "registry_tables",
     "stored_datasets",
     "template_path",
 ]
@@ -72,3 +81,4 @@ from .datasets import (
     template_path,
 )
 from .rows import DatasetRow, artifact_path, count_orphan_records, dataset_rows, forget_datasets
+from .tables import RegistryTable, registry_tables
