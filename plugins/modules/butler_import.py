@@ -59,6 +59,11 @@ options:
         type: str
         choices: [fail, skip, register]
         default: fail
+      placeholders:
+        description: What an empty file or a Git LFS pointer in place of an artifact is, missing or taken as it is.
+        type: str
+        choices: [missing, accept]
+        default: missing
       transfer:
         description:
           - How artifacts become the repository's. V(link) makes hard links where the file system allows it and
@@ -209,6 +214,11 @@ def main() -> None:
                         "type": "str",
                         "choices": ["fail", "skip", "register"],
                         "default": "fail",
+                    },
+                    "placeholders": {
+                        "type": "str",
+                        "choices": ["missing", "accept"],
+                        "default": "missing",
                     },
                     "transfer": {
                         "type": "str",

@@ -10,7 +10,8 @@ module: butler_prune
 short_description: Remove datasets without an artifact from the registry
 description:
   - Every dataset whose artifact is not on disk leaves the registry. That is a dataset without a datastore record, or one
-    whose file is gone; a symbolic link whose target is gone counts as gone.
+    whose file is gone; a symbolic link whose target is gone counts as gone. An empty file or a Git LFS pointer does not;
+    it is named by M(butler_verify).
   - No file is removed.
   - Refuses to go on where not one artifact is on disk, or not one symbolic link leads to a file, since this is what data
     that are not mounted look like.

@@ -41,6 +41,7 @@ def test_defaults():
         "rewrite": (),
         "collections": "keep",
         "missing": "fail",
+        "placeholders": "missing",
         "transfer": "symlink",
         "runs": (),
     }

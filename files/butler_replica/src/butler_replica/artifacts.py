@@ -10,6 +10,7 @@ from __future__ import annotations
 __all__ = [
     "TRANSFER_MODES",
     "ArtifactFinder",
+    "FoundArtifact",
     "PathMapper",
     "Transfer",
     "parse_rewrite",
@@ -20,10 +21,11 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from .errors import ArtifactError, ReplicaError
-from .listing import Listing
+from .listing import Listing, Placeholders
 
 TRANSFER_MODES = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none")
 """How an artifact becomes the repository's: ``link`` is a hard link where the
@@ -122,6 +124,19 @@ class PathMapper:
         return None
 
 
+class FoundArtifact(NamedTuple):
+    """Where an artifact is, or was expected."""
+
+    source: str
+    """Absolute path on this machine."""
+
+    size: int | None
+    """Its size in bytes; `None` where it is missing."""
+
+    reason: str
+    """Why it is missing; empty where it is there."""
+
+
 class ArtifactFinder:
     """Finds the artifacts that an export names on this machine.
 
@@ -131,13 +146,19 @@ class ArtifactFinder:
         Where they are by their names.
     listing : `~butler_replica.listing.Listing`
         Which files there are.
+    placeholders : `str`, optional
+        Whether an empty file or a Git LFS pointer is ``missing`` (default) or
+        is to be taken as it is (``accept``).
     """
 
-    def __init__(self, mapper: PathMapper, listing: Listing) -> None:
+    def __init__(
+        self, mapper: PathMapper, listing: Listing, *, placeholders: Placeholders = "missing"
+    ) -> None:
         self._map = mapper
-        self._listing = listing
+        self._look = listing.look
+        self._accept = placeholders == "accept"
 
-    def find(self, path: str) -> tuple[str, bool]:
+    def find(self, path: str) -> FoundArtifact:
         """Find one artifact.
 
         Parameters
@@ -147,10 +168,8 @@ class ArtifactFinder:
 
         Returns
         -------
-        source : `str`
-            Absolute path on this machine.
-        exists : `bool`
-            Whether a file is there.
+        found : `FoundArtifact`
+            Where it is, and its size or why it is missing.
 
         Raises
         ------
@@ -158,13 +177,15 @@ class ArtifactFinder:
             Raised as by `PathMapper`.
         """
         source = self._map(path)
-        exists = self._listing.exists(source)
-        if not exists and "%" in source:
+        size, reason = self._look(source)
+        if size is None and "%" in source:
             # Some exports have the paths of URIs, with characters as %XX.
-            unquoted = unquote(source)
-            if self._listing.exists(unquoted):
-                return unquoted, True
-        return source, exists
+            unquoted = self._look(unquote(source))
+            if unquoted.size is not None:
+                source, (size, reason) = unquote(source), unquoted
+        if size is None or not reason:
+            return FoundArtifact(source, size, reason)
+        return FoundArtifact(source, size, "") if self._accept else FoundArtifact(source, None, reason)
 
 
 class Transfer:

@@ -31,7 +31,10 @@ class State(enum.IntEnum):
     DANGLING = 2
     """It has a datastore record, but its artifact is not on disk."""
 
-    STORED = 3
+    PLACEHOLDER = 3
+    """It has a datastore record; on disk is an empty file or a Git LFS pointer."""
+
+    STORED = 4
     """It has a datastore record and its artifact is on disk."""
 
 
@@ -133,7 +136,18 @@ def exists(path: str | ResourcePath, listing: Listing) -> bool:
     return listing.exists(path) if isinstance(path, str) else path.exists()
 
 
-def take_inventory(butler: Butler, listing: Listing | None = None) -> Inventory:
+def _state(path: str | ResourcePath, listing: Listing, placeholders: bool) -> State:
+    if not (placeholders and isinstance(path, str)):
+        return State.STORED if exists(path, listing) else State.DANGLING
+    size, reason = listing.look(path)
+    if size is None:
+        return State.DANGLING
+    return State.PLACEHOLDER if reason else State.STORED
+
+
+def take_inventory(
+    butler: Butler, listing: Listing | None = None, *, placeholders: bool = False
+) -> Inventory:
     """Compare the registry, the datastore's records and the files on disk.
 
     Parameters
@@ -142,6 +156,9 @@ def take_inventory(butler: Butler, listing: Listing | None = None) -> Inventory:
         The repository; it is only read.
     listing : `Listing`, optional
         What is known of the files already.
+    placeholders : `bool`, optional
+        Look at each file, too, and tell placeholders apart; otherwise they
+        count as artifacts.
 
     Returns
     -------
@@ -155,7 +172,7 @@ def take_inventory(butler: Butler, listing: Listing | None = None) -> Inventory:
     ids: list[NDArray[np.bytes_]] = []
     group: list[NDArray[np.int32]] = []
     state: list[NDArray[np.uint8]] = []
-    links = {State.DANGLING: 0, State.STORED: 0}
+    links = dict.fromkeys(State, 0)
     for rows in dataset_rows(butler):
         states = []
         for row in rows:
@@ -163,7 +180,7 @@ def take_inventory(butler: Butler, listing: Listing | None = None) -> Inventory:
                 states.append(State.REGISTERED)
                 continue
             path = locate(row.path)
-            found = State.STORED if exists(path, listing) else State.DANGLING
+            found = _state(path, listing, placeholders)
             states.append(found)
             if isinstance(path, str) and listing.is_link(path):
                 links[found] += 1
@@ -186,5 +203,5 @@ def take_inventory(butler: Butler, listing: Listing | None = None) -> Inventory:
         np.concatenate(group)[order][first],
         np.minimum.reduceat(np.concatenate(state)[order], first),
         links[State.DANGLING],
-        links[State.STORED],
+        links[State.PLACEHOLDER] + links[State.STORED],
     )

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-__all__ = ["Listing"]
+__all__ = ["PLACEHOLDERS", "FoundFile", "Listing", "Placeholders"]
 
 import errno
 import os
+import stat
 from collections import OrderedDict
+from enum import Enum
+from typing import Literal, NamedTuple, get_args
 
 from .errors import ArtifactError
+
+Placeholders = Literal["missing", "accept"]
+PLACEHOLDERS: tuple[str, ...] = get_args(Placeholders)
+"""What an empty file or a Git LFS pointer in place of an artifact is taken for."""
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _FOLDERS_KEPT = 512
 _LINKS_FOLLOWED = 40  # as many as the kernel does
 
+# https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
+_POINTER_SIZE = 1024
+_POINTER_START = b"version https://git-lfs.github.com/spec/"
+
+
+class _Kind(Enum):
+    FILE = "file"
+    LINK = "link"
+    FOLDER = "folder"
+
+
+class FoundFile(NamedTuple):
+    """What is in place of a file."""
+
+    size: int | None
+    """Its size in bytes; `None` where there is no file."""
+
+    reason: str
+    """Why it is no artifact: ``no such file``, ``is a folder``, ``is no regular file``, and of what has a
+    size ``empty file`` and ``Git LFS pointer``. Empty for an artifact."""
+
 
 class Listing:
-    """Existence of files, at the cost of one listing per folder.
+    """Which files there are, at the cost of one listing per folder.
 
     Asking for each of a million artifacts takes a round trip each on a
     network file system; listing its folder answers for all of them. A
@@ -26,7 +54,7 @@ class Listing:
     """
 
     def __init__(self) -> None:
-        self._folders: OrderedDict[str, dict[str, bool]] = OrderedDict()
+        self._folders: OrderedDict[str, dict[str, _Kind]] = OrderedDict()
 
     def exists(self, path: str) -> bool:
         """Say whether there is a file, following symbolic links.
@@ -49,16 +77,48 @@ class Listing:
         """
         for _ in range(_LINKS_FOLLOWED):
             folder, name = os.path.split(path)
-            is_link = self._list(folder).get(name)
-            if is_link is None:
-                return False
-            if not is_link:
-                return True
+            kind = self._list(folder).get(name)
+            if kind is not _Kind.LINK:
+                return kind is _Kind.FILE
             try:
                 path = os.path.join(folder, os.readlink(path))  # noqa: PTH115, PTH118
             except FileNotFoundError:
                 return False
         return False
+
+    def look(self, path: str) -> FoundFile:
+        """Say whether there is an artifact, following symbolic links, and of which size.
+
+        One system call where the listing has the name, none where it has
+        not. Of a file small enough to be a Git LFS pointer the beginning is
+        read.
+
+        Parameters
+        ----------
+        path : `str`
+            Absolute path.
+
+        Returns
+        -------
+        found : `FoundFile`
+            Size, and why it is no artifact.
+
+        Raises
+        ------
+        ArtifactError
+            Raised if there is something that cannot be looked at.
+        """
+        folder, name = os.path.split(path)
+        if name not in self._list(folder):
+            return _NO_FILE
+        try:
+            return _look_at(path)
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise ArtifactError(
+                    f"{path}: cannot be looked at ({error.strerror}). Check the mount and the permissions."
+                ) from error
+            return _NO_FILE
 
     def is_link(self, path: str) -> bool:
         """Say whether a path is a symbolic link, dangling or not.
@@ -74,20 +134,16 @@ class Listing:
             Whether it is one.
         """
         folder, name = os.path.split(path)
-        return bool(self._list(folder).get(name))
+        return self._list(folder).get(name) is _Kind.LINK
 
-    def _list(self, folder: str) -> dict[str, bool]:
+    def _list(self, folder: str) -> dict[str, _Kind]:
         found = self._folders.get(folder)
         if found is not None:
             self._folders.move_to_end(folder)
             return found
         try:
             with os.scandir(folder) as entries:
-                found = {
-                    entry.name: entry.is_symlink()
-                    for entry in entries
-                    if not entry.is_dir(follow_symlinks=False)
-                }
+                found = {entry.name: _kind(entry) for entry in entries}
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise ArtifactError(
@@ -99,3 +155,34 @@ class Listing:
         if len(self._folders) > _FOLDERS_KEPT:
             self._folders.popitem(last=False)
         return found
+
+
+_NO_FILE = FoundFile(None, "no such file")
+_FOLDER = FoundFile(None, "is a folder")
+_SPECIAL = FoundFile(None, "is no regular file")
+_EMPTY = FoundFile(0, "empty file")
+
+
+def _kind(entry: os.DirEntry[str]) -> _Kind:
+    if entry.is_symlink():
+        return _Kind.LINK
+    return _Kind.FOLDER if entry.is_dir(follow_symlinks=False) else _Kind.FILE
+
+
+def _look_at(path: str) -> FoundFile:
+    status = os.stat(path)  # noqa: PTH116 - a Path costs more than the system call
+    size = status.st_size
+    if not stat.S_ISREG(status.st_mode):
+        return _FOLDER if stat.S_ISDIR(status.st_mode) else _SPECIAL
+    if not size:
+        return _EMPTY
+    return FoundFile(size, "Git LFS pointer" if size < _POINTER_SIZE and _is_pointer(path) else "")
+
+
+def _is_pointer(path: str) -> bool:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - as above
+            return file.read(len(_POINTER_START)) == _POINTER_START
+    except PermissionError:
+        # Whoever may not read it may still import it.
+        return False

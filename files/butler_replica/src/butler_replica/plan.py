@@ -34,17 +34,19 @@ from lsst.daf.butler.queries import Query
 from lsst.resources import ResourcePath
 
 from . import internals
-from .artifacts import ArtifactFinder, PathMapper
+from .artifacts import ArtifactFinder, FoundArtifact, PathMapper
 from .errors import ArtifactError, ConflictError, ExportError
 from .exports.migrate import dataset_type, migrate_dimensions
 from .exports.model import CollectionItem, DatasetBlock, DatasetRecord, ExportFile
-from .listing import Listing
+from .listing import Listing, Placeholders
 
 _CHUNK = 10_000
 """Data IDs in one query."""
 
 _SHOWN = 5
 """Examples in a message."""
+
+_UNNAMED = FoundArtifact("", None, "the export names no file")
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class ImportOptions:
 
     collections: Literal["keep", "drop-chains", "drop"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
+    placeholders: Placeholders = "missing"
+    """Whether an empty file or a Git LFS pointer in place of an artifact is missing."""
+
     transfer: str = "symlink"
     runs: tuple[str, ...] = ()
     """Runs that are made whether datasets need them or not."""
@@ -201,7 +206,7 @@ class _Planner:
         self._options = options
         self._root = internals.datastore_root(butler)
         mapper = PathMapper(options.rewrite, options.artifacts or export.path.parent)
-        self._finder = ArtifactFinder(mapper, listing)
+        self._finder = ArtifactFinder(mapper, listing, placeholders=options.placeholders)
         self._known_collections = {
             info.name: info
             for info in butler.collections.query_info("*", include_doc=True, flatten_chains=False)
@@ -368,14 +373,14 @@ class _Planner:
                 "right? The policies 'skip' and 'register' go on without them."
             )
 
-    def _find_sources(self) -> dict[str, tuple[str, int | None]]:
-        """Map the path of every record to the file on this machine and its size; `None` where it is missing."""
-        sources: dict[str, tuple[str, int | None]] = {}
+    def _find_sources(self) -> dict[str, FoundArtifact]:
+        """Map the path of every record to what is there on this machine."""
+        sources: dict[str, FoundArtifact] = {}
         for block in self._export.blocks:
             for number, record in enumerate(block.records, 1):
                 if record.path is not None and record.path not in sources:
                     try:
-                        source, exists = self._finder.find(record.path)
+                        sources[record.path] = self._finder.find(record.path)
                     except ValueError as error:
                         raise ExportError(
                             self._export.path,
@@ -383,17 +388,16 @@ class _Planner:
                             where=f"{block.dataset_type} record {number}",
                             remedy="Add a rewriting rule (OLD=NEW), or correct the folder of the artifacts.",
                         ) from error
-                    sources[record.path] = source, Path(source).stat().st_size if exists else None
         return sources
 
-    def _plan_block(self, block: DatasetBlock, sources: Mapping[str, tuple[str, int | None]]) -> None:
+    def _plan_block(self, block: DatasetBlock, sources: Mapping[str, FoundArtifact]) -> None:
         dataset_type = self._dataset_types[block.dataset_type]
         refs = self._make_refs(block, dataset_type)
         there = self._existing_datasets(dataset_type, block.run, [ref for group in refs for ref in group])
         unstored = self._without_artifact([ref for group in refs for ref in group if ref.id in there])
         new: list[DatasetRef] = []
         for group, record in zip(refs, block.records, strict=True):
-            source, size, reason = self._source(record, sources)
+            source, size, reason = _UNNAMED if record.path is None else sources[record.path]
             for ref in group:
                 if ref.id in there:
                     self.plan.present += 1
@@ -491,14 +495,6 @@ class _Planner:
         """Ids of those datasets that the datastore has no record of."""
         stored = internals.stored_datasets(self._butler, refs)
         return {ref.id for ref in refs} - stored
-
-    def _source(
-        self, record: DatasetRecord, sources: Mapping[str, tuple[str, int | None]]
-    ) -> tuple[str, int | None, str]:
-        if record.path is None:
-            return "", None, "the export names no file"
-        source, size = sources[record.path]
-        return source, size, "" if size is not None else "no such file"
 
     def _note_missing(self, ref: DatasetRef, record: DatasetRecord, source: str, reason: str) -> None:
         self.plan.missing.append(

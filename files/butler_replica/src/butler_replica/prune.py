@@ -108,8 +108,10 @@ def prune(
     """Remove every dataset whose artifact is not on disk from the registry.
 
     That is a dataset without a datastore record, or one whose artifact is
-    gone; a symbolic link whose target is gone counts as gone. No file is
-    removed, not even a dangling link.
+    gone; a symbolic link whose target is gone counts as gone. A file counts
+    as there whatever it holds: what became empty or a Git LFS pointer is for
+    `~butler_replica.verify.verify` to name. No file is removed, not even a
+    dangling link.
 
     Parameters
     ----------

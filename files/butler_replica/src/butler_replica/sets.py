@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from .artifacts import TRANSFER_MODES, parse_rewrite
 from .errors import ReplicaError
+from .listing import Placeholders
 
 Stage = Literal["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"]
 
@@ -55,6 +56,9 @@ class ImportSet(_Description):
 
     collections: Literal["keep", "drop-chains", "drop"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
+    placeholders: Placeholders = "missing"
+    """Whether an empty file or a Git LFS pointer in place of an artifact is missing."""
+
     transfer: str = "symlink"
     runs: tuple[str, ...] = ()
     """Runs that are made whether datasets need them or not."""
@@ -99,7 +103,9 @@ class ImportSet(_Description):
 
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of `~butler_replica.importer.import_exports`."""
-        return self.model_dump(include={"artifacts", "rewrite", "collections", "missing", "transfer", "runs"})
+        return self.model_dump(
+            include={"artifacts", "rewrite", "collections", "missing", "placeholders", "transfer", "runs"}
+        )
 
 
 def _pair(rule: Any) -> tuple[str, str]:

@@ -27,7 +27,7 @@ from .exports.model import DatasetRecord, ExportFile
 from .exports.reader import read_export
 from .internals import count_orphan_records
 from .inventory import Group, Inventory, State, as_bytes, take_inventory
-from .listing import Listing
+from .listing import Listing, Placeholders
 from .sets import Collection, ImportSet, parse_collections, parse_sets
 
 
@@ -178,6 +178,8 @@ def verify(
     repo: str,
     sets: Iterable[ImportSet | Mapping[str, Any]] = (),
     collections: Iterable[Collection | Mapping[str, Any]] = (),
+    *,
+    placeholders: Placeholders = "missing",
 ) -> VerifyResult:
     """Compare registry, datastore and disk with what the exports promised.
 
@@ -192,6 +194,10 @@ def verify(
     collections : `~collections.abc.Iterable`, optional
         Descriptions of collections, as for
         `~butler_replica.chains.ensure_collections`.
+    placeholders : `str`, optional
+        Whether an empty file or a Git LFS pointer is ``missing`` or good
+        (``accept``) for datasets that no import set promised; for the others
+        their set says it.
 
     Returns
     -------
@@ -204,8 +210,8 @@ def verify(
     butler = open_butler(repo)
     result = VerifyResult(str(repo))
     with database_errors(repo):
-        inventory = take_inventory(butler)
-        comparison = _Comparison(inventory)
+        inventory = take_inventory(butler, placeholders=True)
+        comparison = _Comparison(inventory, placeholders)
         for one in sets:
             result.datasets += comparison.check_set(one, exports[one.name])
         result.datasets += comparison.check_rest()
@@ -273,8 +279,9 @@ class _Promised:
 class _Comparison:
     """What the exports promised beside what the repository holds."""
 
-    def __init__(self, inventory: Inventory) -> None:
+    def __init__(self, inventory: Inventory, placeholders: Placeholders) -> None:
         self.inventory = inventory
+        self.placeholders = placeholders
         self.covered = np.zeros(len(inventory.ids), dtype=bool)
         self.promises = _Promises()
 
@@ -286,13 +293,13 @@ class _Comparison:
             export = read_export(path)
             self.promises.add(export, one.collections)
             mapper = PathMapper(one.rewrite, Path(one.artifacts) if one.artifacts else path.parent)
-            finder = ArtifactFinder(mapper, listing)
+            finder = ArtifactFinder(mapper, listing, placeholders=one.placeholders)
             for block in export.blocks:
                 ids = as_bytes(dataset_id for record in block.records for dataset_id in record.ids)
                 records = (record for record in block.records for _ in record.ids)
                 states = self._states(self.inventory.find(ids)).tolist()
                 available = [
-                    state != State.STORED and _is_available(record, finder)
+                    state < State.PLACEHOLDER and _is_available(record, finder)
                     for record, state in zip(records, states, strict=True)
                 ]
                 datasets = promised[Group(block.dataset_type, block.run)]
@@ -318,7 +325,7 @@ class _Comparison:
             promised=len(ids),
             registered=len(known),
             recorded=int(np.count_nonzero(state >= State.DANGLING)),
-            on_disk=int(np.count_nonzero(state == State.STORED)),
+            on_disk=int(np.count_nonzero(state >= _least_on_disk(one.placeholders))),
         )
         for index in np.unique(self.inventory.group[known]).tolist():
             if (other := self.inventory.groups[index]) != group:
@@ -337,6 +344,8 @@ class _Comparison:
             )
         without = count(State.ABSENT, False) + count(State.REGISTERED, False)
         dangling = int(np.count_nonzero(state == State.DANGLING))
+        if placeholders := check.recorded - check.on_disk - dangling:
+            check.problems.append(_are_placeholders(placeholders))
         if one.missing == "register":
             check.without_artifact = without + dangling
             return check
@@ -356,25 +365,38 @@ class _Comparison:
         counts = np.zeros((len(self.inventory.groups), len(State)), dtype=np.int64)
         np.add.at(counts, (self.inventory.group[rest], self.inventory.state[rest]), 1)
         for group, index in sorted((group, index) for index, group in enumerate(self.inventory.groups)):
-            _, registered, dangling, stored = counts[index].tolist()
-            if registered + dangling + stored:
-                yield DatasetCheck(
-                    "",
-                    *group,
-                    registered=registered + dangling + stored,
-                    recorded=dangling + stored,
-                    on_disk=stored,
-                    problems=[_dangling(dangling)] if dangling else [],
+            _, registered, dangling, *_ = counts[index].tolist()
+            recorded = int(counts[index][State.DANGLING :].sum())
+            on_disk = int(counts[index][_least_on_disk(self.placeholders) :].sum())
+            if registered + recorded:
+                check = DatasetCheck(
+                    "", *group, registered=registered + recorded, recorded=recorded, on_disk=on_disk
                 )
+                if dangling:
+                    check.problems.append(_dangling(dangling))
+                if placeholders := recorded - on_disk - dangling:
+                    check.problems.append(_are_placeholders(placeholders))
+                yield check
 
 
 def _is_available(record: DatasetRecord, finder: ArtifactFinder) -> bool:
     if record.path is None:
         return False
     try:
-        return finder.find(record.path)[1]
+        return finder.find(record.path).size is not None
     except ValueError:
         return False
+
+
+def _least_on_disk(placeholders: Placeholders) -> State:
+    return State.STORED if placeholders == "missing" else State.PLACEHOLDER
+
+
+def _are_placeholders(count: int) -> str:
+    return (
+        f"{count} have an empty file or a Git LFS pointer on disk in place of the artifact; get the artifacts, or set "
+        "'placeholders: accept'"
+    )
 
 
 def _dangling(count: int) -> str:

@@ -24,6 +24,7 @@ from rich.console import Console
 
 from ..artifacts import TRANSFER_MODES
 from ..errors import ReplicaError
+from ..listing import PLACEHOLDERS
 
 P = ParamSpec("P")
 
@@ -79,6 +80,13 @@ _IMPORT_OPTIONS = (
         default="fail",
         show_default=True,
         help="A dataset whose artifact is missing: fail its file, leave it out, or only register it.",
+    ),
+    click.option(
+        "--placeholders",
+        type=click.Choice(PLACEHOLDERS),
+        default="missing",
+        show_default=True,
+        help="An empty file or a Git LFS pointer in place of an artifact: it is missing, or taken as it is.",
     ),
     click.option(
         "--transfer",

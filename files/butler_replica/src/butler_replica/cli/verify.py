@@ -49,7 +49,7 @@ def verify(
         sets, described = load_description(description)
     elif exports:
         sets = parse_sets([{"name": "exports", "exports": list(exports), **options}])
-    result = verb.verify(repo, sets, described)
+    result = verb.verify(repo, sets, described, placeholders=options["placeholders"])
     report(result, as_json=as_json)
     if not result.ok:
         sys.exit(1)
