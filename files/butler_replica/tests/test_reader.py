@@ -77,7 +77,10 @@ def test_same_as_the_slow_loader(shared_exports: Path) -> None:
     for path in sorted(shared_exports.glob("*.yaml")):
         if path.stat().st_size > 150_000:
             continue
-        document = yaml.safe_load(path.read_text())
+        text = path.read_text()
+        if "calibration_label" in text:
+            continue  # converted by the reader: see test_calibration_labels
+        document = yaml.safe_load(text)
         export = read_export(path)
         dimensions: dict[str, list[object]] = {}
         records = []

@@ -115,7 +115,7 @@ class FilePlan:
     dataset_types: list[DatasetType] = field(default_factory=list)
     collections: list[CollectionItem] = field(default_factory=list)
     docs: dict[str, str] = field(default_factory=dict)
-    """Documentation for collections that have none."""
+    """Documentation for collections, chains aside, that have none."""
 
     datasets: dict[tuple[str, str], list[DatasetRef]] = field(default_factory=dict)
     """New datasets by dataset type and run."""
@@ -231,7 +231,7 @@ class _Planner:
             for record in self._butler.query_dimension_records("instrument", explain=False)
         }
         migrated = migrate_dimensions(self._export, universe, instruments)
-        self.plan.notices += migrated.notices
+        self.plan.notices += self._export.notices + migrated.notices
         self._records = _RecordLookup(self._butler, migrated.records)
         for element, records in migrated.records.items():
             there = self._records.stored(universe[element], [r.dataId for r in records])
@@ -319,12 +319,7 @@ class _Planner:
                 self.plan.collections.append(item)
         for item in self._export.collections.values():
             info = self._known_collections.get(item.name)
-            if (
-                item.doc
-                and info is not None
-                and not info.doc
-                and (item.name in wanted or item.name in self.plan.chains)
-            ):
+            if item.doc and info is not None and not info.doc and item.name in wanted:
                 self.plan.docs[item.name] = item.doc
 
     def _plan_associated(self, name: str, kind: CollectionType, wanted: dict[str, CollectionItem]) -> None:

@@ -94,6 +94,9 @@ class ExportFile:
     certifications: dict[str, list[Certification]] = field(default_factory=dict)
     """Validity ranges by CALIBRATION collection."""
 
+    notices: list[str] = field(default_factory=list)
+    """What a reader should know of how an old export was read."""
+
     @property
     def n_datasets(self) -> int:
         """Number of datasets in the file."""

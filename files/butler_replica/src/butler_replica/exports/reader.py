@@ -23,6 +23,7 @@ import yaml
 from lsst.daf.butler import CollectionType, Timespan
 
 from ..errors import ExportError
+from .early import modernize
 from .model import (
     Certification,
     CollectionItem,
@@ -60,7 +61,8 @@ def read_export(path: Path) -> ExportFile:
     Returns
     -------
     export : `ExportFile`
-        Its content. Dimension records are those of the file's own universe.
+        Its content. Dimension records are those of the file's own universe,
+        in the form that exports have since the end of 2020.
 
     Raises
     ------
@@ -71,7 +73,7 @@ def read_export(path: Path) -> ExportFile:
     try:
         with path.open("rb") as stream:
             _check_end(path, stream)
-            return _Reader(path, stream).read()
+            export = _Reader(path, stream).read()
     except OSError as error:
         raise ExportError(path, f"cannot be read: {error.strerror}.") from error
     except yaml.MarkedYAMLError as error:
@@ -80,6 +82,8 @@ def read_export(path: Path) -> ExportFile:
         raise ExportError(path, f"no valid YAML: {error.problem}.", where=where, remedy=_TRUNCATED) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ExportError(path, f"no valid YAML: {error}.", remedy=_NOT_AN_EXPORT) from error
+    modernize(export)
+    return export
 
 
 def _check_end(path: Path, stream: BinaryIO) -> None:
