@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-__all__ = ["Progress", "Report"]
+__all__ = ["Meter", "Progress", "Report"]
 
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import NamedTuple
 
 
@@ -28,3 +30,68 @@ class Report(NamedTuple):
 
 Progress = Callable[[Report], None]
 """What a verb calls while it works, as often as it likes."""
+
+
+class Meter:
+    """Puts reports into words, with rate and time left.
+
+    Parameters
+    ----------
+    what : `str`
+        What is worked on: an import set, visits, tracts.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._first: Report | None = None
+        self._since = 0.0
+
+    def counts(self, report: Report) -> str:
+        """Say how much is done, and how fast.
+
+        Parameters
+        ----------
+        report : `Report`
+            How far the verb has come.
+
+        Returns
+        -------
+        counts : `str`
+            Numbers for a reader.
+        """
+        if self._first is None:
+            self._first, self._since = report, time.monotonic()
+        if not report.of_files:
+            return f"{report.done:,} of {report.total:,}"
+        counts = f"{report.files:,} of {report.of_files:,} files, {report.datasets:,} datasets"
+        seconds = time.monotonic() - self._since
+        if (new := report.datasets - self._first.datasets) > 0 and seconds > 0:
+            counts += f", {new / seconds:,.0f}/s"
+        return counts
+
+    def line(self, report: Report) -> str:
+        """Say all that a report says, in one line.
+
+        Parameters
+        ----------
+        report : `Report`
+            How far the verb has come.
+
+        Returns
+        -------
+        line : `str`
+            A line for a reader.
+        """
+        line = f"{self._what}: {self.counts(report)}"
+        assert self._first is not None  # noqa: S101 (by counts)
+        seconds = time.monotonic() - self._since
+        if report.done >= report.total:
+            return f"{line}, after {_duration(seconds)}"
+        line += f", {report.done / report.total:.0%}"
+        if (new := report.done - self._first.done) > 0:
+            line += f", {_duration(seconds * (report.total - report.done) / new)} left"
+        return f"{line} ({report.doing})" if report.doing else line
+
+
+def _duration(seconds: float) -> str:
+    return str(timedelta(seconds=round(seconds)))

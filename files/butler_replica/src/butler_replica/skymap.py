@@ -540,7 +540,7 @@ def _register(
             insertion.write(prepared or insertion.prepare(missing))
         done += len(records["tract"])
         if progress is not None:
-            progress(Report(done, len(result.tracts), doing=f"skymap {skymap.name}: tracts"))
+            progress(Report(done, len(result.tracts)))
 
 
 def _other_skymap(record: DimensionRecord, columns: dict[str, tuple[Any, Any]]) -> str:

@@ -458,7 +458,7 @@ def _complete_visits(
                 insert_records(butler, missing)
         done += len(batch)
         if progress is not None:
-            progress(Report(done, result.exposures - result.skipped, doing="visits: comparing"))
+            progress(Report(done, result.exposures - result.skipped, doing="comparing"))
 
 
 def _compare(
@@ -506,4 +506,4 @@ def _insert_visits(
                 insertion.write(records)
                 done += len(batch)
                 if progress is not None:
-                    progress(Report(done, total, doing="visits: inserting"))
+                    progress(Report(done, total, doing="inserting"))

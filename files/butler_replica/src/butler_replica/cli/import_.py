@@ -11,6 +11,7 @@ import click
 from ..artifacts import parse_rewrite
 from ..importer import import_exports
 from ._common import dry_run_option, import_options, json_option, repo_argument, report, reports_errors
+from ._progress import shown_progress
 
 
 @click.command("import")
@@ -29,4 +30,6 @@ def import_(
     a run can be repeated, and continued after an interruption.
     """
     rules = [parse_rewrite(rule) for rule in rewrite]
-    report(import_exports(repo, exports, rewrite=rules, **options), as_json=as_json)
+    with shown_progress("import") as progress:
+        result = import_exports(repo, exports, rewrite=rules, progress=progress, **options)
+    report(result, as_json=as_json)

@@ -9,7 +9,7 @@ import click
 from ..official import compare_skymap
 from ..skymap import parse_tracts, register_skymap
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
-from ._progress import progress_bar
+from ._progress import shown_progress
 
 
 @click.command()
@@ -38,6 +38,6 @@ def skymap(repo: str, *, tracts: str, all_sky: bool, compare: bool, dry_run: boo
     if compare:
         report(compare_skymap(repo, tracts=ids, all_sky=all_sky), as_json=as_json)
         return
-    with progress_bar("tracts") as progress:
+    with shown_progress("tracts") as progress:
         result = register_skymap(repo, tracts=ids, all_sky=all_sky, dry_run=dry_run, progress=progress)
     report(result, as_json=as_json)

@@ -9,7 +9,7 @@ import click
 from ..official import compare_visits
 from ..visits import FOCAL_PLANES, VISIT_SYSTEMS, define_visits
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
-from ._progress import progress_bar
+from ._progress import shown_progress
 
 
 @click.command()
@@ -63,7 +63,7 @@ def visits(
             as_json=as_json,
         )
         return
-    with progress_bar("visits") as progress:
+    with shown_progress("visits") as progress:
         result = define_visits(
             repo,
             collections,
