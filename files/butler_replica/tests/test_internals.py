@@ -94,6 +94,24 @@ def test_forgetting_touches_no_artifact(repository: Repository, tmp_path: Path) 
     assert tree(repository.root) == before
 
 
+def test_tables(repository: Repository, tmp_path: Path) -> None:
+    (ref,) = add_datasets(repository.root, tmp_path / "files", count=1, transfer="direct")
+    with internals.registry_tables(Butler.from_config(repository.root)) as tables:
+        found = {
+            name: [dict(zip(t.columns, row, strict=True)) for row in t.rows()] for name, t in tables.items()
+        }
+    assert found["dataset"] == [{"id": ref.id.hex, "dataset_type_id": "bias", "run_id": "run/bias"}]
+    assert found["dataset_tags (detector, instrument)"] == [
+        {
+            **{"dataset_id": ref.id.hex, "dataset_type_id": "bias", "collection_id": "run/bias"},
+            **{"instrument": "Cam", "detector": 0},
+        }
+    ]
+    (record,) = found["file_datastore_records"]
+    assert record["path"] == f"file://{tmp_path}/files/bias_0.yaml"
+    assert found.keys() > {"instrument", "exposure", "visit_detector_region", "collection_chain"}
+
+
 def test_other_datastores_are_refused(tmp_path: Path) -> None:
     config = Config({"datastore": {"cls": "lsst.daf.butler.datastores.inMemoryDatastore.InMemoryDatastore"}})
     Butler.makeRepo(tmp_path / "repo", config=config)
