@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsst.daf.butler import Butler, CollectionType
 
-from butler_replica.chains import ensure_collections, merge_children, set_chain
+from butler_replica.chains import ensure_collections, set_chain
 from butler_replica.errors import ConflictError, ReplicaError
+from butler_replica.open_chains import merge_children
 
 # The chains of DC2, dc2.md 3.7 and 3.11.
 DC2 = [
@@ -78,23 +79,26 @@ def test_merging_puts_a_child_beside_its_neighbours():
 def test_set_chain(repository):
     repo = str(repository)
     register(repository, "a", "b", "c")
-    planned = set_chain(repo, "chain", ["b", "nowhere", "a"], doc="Two runs.", dry_run=True)
+    planned = set_chain(repo, "chain", ["b", "d", "a"], doc="Two runs.", dry_run=True)
     assert planned.changed
     assert "chain" not in collections_in_database(repository)
 
-    made = set_chain(repo, "chain", ["b", "nowhere", "a"], doc="Two runs.")
-    assert (made.before, made.after, made.open) == (None, ("b", "a"), ("nowhere",))
+    made = set_chain(repo, "chain", ["b", "d", "a"], doc="Two runs.")
+    assert (made.before, made.after, made.open) == (None, ("b", "a"), ("d",))
     assert made.to_dict() == planned.to_dict()
     assert chain_in_database(repository, "chain") == ["b", "a"]
-    assert repository.sql("SELECT doc FROM collection WHERE name = 'chain'") == [("Two runs.",)]
+    [(doc,)] = repository.sql("SELECT doc FROM collection WHERE name = 'chain'")
+    assert doc.startswith("Two runs.\nWaits for ")
+    assert '["d"]' in doc
 
-    assert not set_chain(repo, "chain", ["b", "nowhere", "a"]).changed
+    assert not set_chain(repo, "chain", ["b", "d", "a"]).changed
 
     # What is there and not named stays, behind.
+    register(repository, "d")
     changed = set_chain(repo, "chain", ["c", "a"])
-    assert changed.diff()[0]["before"] == "b\na\ndoc: Two runs.\n"
-    assert changed.diff()[0]["after"] == "c\na\nb\ndoc: Two runs.\n"
-    assert chain_in_database(repository, "chain") == ["c", "a", "b"]
+    assert changed.diff()[0]["before"] == f"b\na\ndoc: {doc}\n"
+    assert changed.diff()[0]["after"] == "c\na\nb\nd\ndoc: Two runs.\n"
+    assert chain_in_database(repository, "chain") == ["c", "a", "b", "d"]
 
     listed = subprocess.run(
         [Path(sys.executable).with_name("butler"), "query-collections", repo, "--chains", "TREE"],
@@ -102,7 +106,7 @@ def test_set_chain(repository):
         text=True,
         check=True,
     ).stdout
-    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ")] == ["c", "a", "b"]
+    assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ")] == ["c", "a", "b", "d"]
 
 
 def test_set_chain_refuses(repository):

@@ -2,108 +2,22 @@
 
 from __future__ import annotations
 
-__all__ = [
-    "ChainResult",
-    "CollectionsResult",
-    "ensure_collections",
-    "merge_children",
-    "plan_collections",
-    "set_chain",
-]
+__all__ = ["CollectionsResult", "ensure_collections", "plan_collections", "set_chain"]
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from typing import Any
 
-from lsst.daf.butler import Butler, CollectionInfo, CollectionType
+from lsst.daf.butler import Butler, CollectionType
 from rich.console import Console
 
 from .connect import database_errors, open_butler
 from .errors import ConflictError
 from .internals import datastore_root
 from .lock import repository_lock
+from .open_chains import ChainResult, Collections, apply_chains
 from .sets import Collection, parse_collections
-
-
-def merge_children(existing: Sequence[str], wanted: Iterable[str]) -> tuple[str, ...]:
-    """Insert missing children into a chain without reordering what is there.
-
-    Parameters
-    ----------
-    existing : `~collections.abc.Sequence` [ `str` ]
-        Children of the chain now, in search order.
-    wanted : `~collections.abc.Iterable` [ `str` ]
-        Children that the chain is to have. One that is missing comes right
-        behind its predecessor here; the first ones, before their successor.
-
-    Returns
-    -------
-    children : `tuple` [ `str`, ... ]
-        All of ``existing`` in their order, and the missing ones between them.
-    """
-    children = list(dict.fromkeys(existing))
-    wanted = list(dict.fromkeys(wanted))
-    for position, child in enumerate(wanted):
-        if child in children:
-            continue
-        if position:
-            children.insert(children.index(wanted[position - 1]) + 1, child)
-        else:
-            successors = [children.index(other) for other in wanted if other in children]
-            children.insert(min(successors, default=len(children)), child)
-    return tuple(children)
-
-
-@dataclass
-class ChainResult:
-    """What became, or would become, of one chain."""
-
-    name: str
-    before: tuple[str, ...] | None
-    """Children it had, in search order; `None` if there was no such chain."""
-
-    after: tuple[str, ...]
-    """Children it has now."""
-
-    open: tuple[str, ...] = ()
-    """Wanted children that are left out because there is no such collection."""
-
-    doc_before: str = ""
-    doc: str = ""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the chain was made, or its children or documentation changed."""
-        return self.before != self.after or self.doc_before != self.doc
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the chain as plain JSON data."""
-        return asdict(self)
-
-    def diff(self) -> list[dict[str, str]]:
-        """Return the children before and after, one a line."""
-        if not self.changed:
-            return []
-        return [
-            {
-                "before_header": f"chain {self.name}",
-                "after_header": f"chain {self.name}",
-                "before": _as_text(self.before, self.doc_before),
-                "after": _as_text(self.after, self.doc),
-            }
-        ]
-
-    def show(self, console: Console) -> None:
-        """Print the chain for a reader."""
-        state = "unchanged" if not self.changed else "made" if self.before is None else "changed"
-        console.print(f"{self.name} ({state}) -> {', '.join(self.after) or 'no children'}", markup=False)
-        if self.open:
-            console.print(f"  open, no such collection: {', '.join(self.open)}", markup=False)
-
-
-def _as_text(children: tuple[str, ...] | None, doc: str) -> str:
-    lines = [*(children or ()), *([f"doc: {doc}"] if doc else [])]
-    return "".join(f"{line}\n" for line in lines)
 
 
 @dataclass
@@ -114,6 +28,8 @@ class CollectionsResult:
     """Type by name of the RUN, CALIBRATION and TAGGED collections that were made."""
 
     chains: list[ChainResult] = field(default_factory=list)
+    """The chains described; behind them others that waited for what is there now."""
+
     skipped: dict[str, str] = field(default_factory=dict)
     """Reason by name of the collections that are not needed."""
 
@@ -158,7 +74,8 @@ def set_chain(
     """Make a CHAINED collection search its children in the order wanted.
 
     Children that the chain has already and that are not named stay, at its
-    end. A child that does not exist is left out and reported as open.
+    end. A child that does not exist is reported as open; the chain gets it in
+    its place when it comes.
 
     Parameters
     ----------
@@ -186,13 +103,14 @@ def set_chain(
     """
     wanted = Collection(name=name, type=CollectionType.CHAINED, children=tuple(children), doc=doc)
     butler = open_butler(repo, writeable=not dry_run)
-    with database_errors(repo):
-        if dry_run:
-            return _plan_chain(_Collections.of(butler), wanted)
-        with repository_lock(datastore_root(butler)):
-            result = _plan_chain(_Collections.of(butler), wanted)
-            with butler.transaction():
-                _apply_chain(butler, result)
+    lock = nullcontext() if dry_run else repository_lock(datastore_root(butler))
+    with database_errors(repo), lock:
+        collections = Collections.of(butler)
+        collections.ask(wanted.name, wanted.children, wanted.doc, reorder=True)
+        chains = collections.complete()
+        if not dry_run:
+            apply_chains(butler, chains)
+    result, *result.completed = chains
     return result
 
 
@@ -236,89 +154,16 @@ def ensure_collections(
     """
     wanted = parse_collections(descriptions)
     butler = open_butler(repo, writeable=not dry_run)
-    with database_errors(repo):
-        if dry_run:
-            return plan_collections(butler, wanted, stage)
-        with repository_lock(datastore_root(butler)):
-            result = plan_collections(butler, wanted, stage)
+    lock = nullcontext() if dry_run else repository_lock(datastore_root(butler))
+    with database_errors(repo), lock:
+        result = plan_collections(butler, wanted, stage)
+        if not dry_run:
             with butler.transaction():
                 docs = {item.name: item.doc for item in wanted}
                 for name, kind in result.made.items():
                     butler.collections.register(name, CollectionType.from_name(kind), docs[name])
-                for chain in result.chains:
-                    _apply_chain(butler, chain)
+                apply_chains(butler, result.chains)
     return result
-
-
-class _Collections:
-    """The collections of a repository while a change of them is planned."""
-
-    def __init__(self, known: Iterable[CollectionInfo]) -> None:
-        self.types: dict[str, CollectionType] = {}
-        self.children: dict[str, tuple[str, ...]] = {}
-        self.docs: dict[str, str] = {}
-        for info in known:
-            self.types[info.name] = info.type
-            self.docs[info.name] = info.doc
-            if info.type is CollectionType.CHAINED:
-                self.children[info.name] = info.children
-
-    @classmethod
-    def of(cls, butler: Butler) -> _Collections:
-        return cls(butler.collections.query_info("*", include_doc=True))
-
-    def check_type(self, wanted: Collection) -> None:
-        found = self.types.get(wanted.name, wanted.type)
-        if found is not wanted.type:
-            raise ConflictError(
-                f"Collection '{wanted.name}' is {found.name} in the repository, and {wanted.type.name} is "
-                "wanted. "
-                "Give the one that is wanted another name, or remove the other (butler remove-collections)."
-            )
-
-    def check_cycle(self, name: str) -> None:
-        trail: list[str] = []
-
-        def follow(chain: str) -> None:
-            trail.append(chain)
-            for child in self.children.get(chain, ()):
-                if child == name:
-                    raise ConflictError(
-                        f"Chain '{name}' would contain itself: {' -> '.join([*trail, name])}."
-                    )
-                if child not in trail:
-                    follow(child)
-            trail.pop()
-
-        follow(name)
-
-
-def _plan_chain(collections: _Collections, wanted: Collection) -> ChainResult:
-    """Say what a chain would be, and let ``collections`` know."""
-    name = wanted.name
-    collections.check_type(wanted)
-    before = collections.children.get(name)
-    children = dict.fromkeys(
-        child for child in wanted.children if child == name or child in collections.types
-    )
-    after = (*children, *(child for child in before or () if child not in children))
-    doc_before = collections.docs.get(name, "")
-    doc = doc_before if wanted.doc is None else wanted.doc
-    collections.types[name] = CollectionType.CHAINED
-    collections.children[name] = after
-    collections.docs[name] = doc
-    collections.check_cycle(name)
-    left_out = tuple(dict.fromkeys(child for child in wanted.children if child not in collections.types))
-    return ChainResult(name, before, after, left_out, doc_before, doc)
-
-
-def _apply_chain(butler: Butler, chain: ChainResult) -> None:
-    if chain.before is None:
-        butler.collections.register(chain.name, CollectionType.CHAINED, chain.doc or None)
-    elif chain.doc != chain.doc_before:
-        butler.registry.setCollectionDocumentation(chain.name, chain.doc or None)
-    if chain.after != (chain.before or ()):
-        butler.collections.redefine_chain(chain.name, chain.after)
 
 
 def plan_collections(
@@ -346,7 +191,7 @@ def plan_collections(
         As in `ensure_collections`.
     """
     wanted = {item.name: item for item in descriptions}
-    collections = _Collections.of(butler)
+    collections = Collections.of(butler)
     order = _children_first(wanted)
     needed: list[str] = []
     for name in order:
@@ -364,12 +209,13 @@ def plan_collections(
     members = dict.fromkeys(child for name in chains for child in wanted[name].children)
     for name in members:
         member = wanted.get(name)
-        if member:
-            collections.check_type(member)
-        if member and member.type is not CollectionType.CHAINED and name not in collections.types:
-            collections.types[name] = member.type
-            result.made[name] = member.type.name
-    result.chains = [_plan_chain(collections, wanted[name]) for name in chains]
+        if member and (name in collections.types or member.type is not CollectionType.CHAINED):
+            if name not in collections.types:
+                result.made[name] = member.type.name
+            collections.add(name, member.type)
+    for name in chains:
+        collections.ask(name, wanted[name].children, wanted[name].doc, reorder=True)
+    result.chains = collections.complete()
     for name, item in wanted.items():
         if name in collections.types or (stage is not None and item.stage != stage):
             continue

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 __all__ = ["FileResult", "ImportOptions", "ImportResult", "import_exports"]
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from lsst.daf.butler import Butler, CollectionType
+from lsst.daf.butler import Butler
 from rich.console import Console
 from rich.table import Table
 
 from . import internals
 from .apply import apply_plan
 from .artifacts import TRANSFER_MODES
-from .chains import merge_children
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
 from .exports.files import find_exports
 from .exports.reader import read_export
 from .listing import Listing, Placeholders
 from .lock import repository_lock
+from .open_chains import ChainResult, Collections, apply_chains
 from .plan import FilePlan, ImportOptions, MissingArtifact, make_plan
 from .progress import Progress, Report
 
@@ -277,8 +277,7 @@ class _Importer:
         self._dry_run = dry_run
         self._root = internals.datastore_root(butler)
         self._listing = Listing()
-        self._chains: dict[str, tuple[str, ...]] = {}
-        self._made: set[str] = set()
+        self._collections: Collections | None = None
         self.result = ImportResult(dry_run=dry_run)
 
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
@@ -297,12 +296,14 @@ class _Importer:
                 # Other processes may have written since the last file.
                 self._butler.registry.refresh()
                 plan = make_plan(self._butler, export, self._options, self._listing)
+                chains = self._plan_chains(plan, {n: c.doc for n, c in export.collections.items()})
                 if plan.changed and not self._dry_run:
                     tell("writing")
                     apply_plan(self._butler, plan, self._options.transfer)
+                if not self._dry_run:
+                    apply_chains(self._butler, chains)
                 self._note(plan)
-                self._chains.update(plan.chains)
-                self._complete_chains(docs={n: c.doc for n, c in export.collections.items() if c.doc})
+                self._note_chains(chains, plan.chains)
             tell("done", number + 1)
         return self.result
 
@@ -313,7 +314,6 @@ class _Importer:
 
     def _note(self, plan: FilePlan) -> None:
         result = self.result
-        self._made.update(item.name for item in plan.collections)
         for (kind, run), refs in plan.datasets.items():
             result.inserted[kind, run] = result.inserted.get((kind, run), 0) + len(refs)
         result.missing += plan.missing[: max(0, _LISTED - len(result.missing))]
@@ -339,34 +339,23 @@ class _Importer:
             )
         )
 
-    def _complete_chains(self, docs: Mapping[str, str]) -> None:
-        """Make the chains of all files so far; children that are not there yet stay open."""
-        known = {info.name: info for info in self._butler.collections.query_info("*", include_chains=True)}
-        there = known.keys() | self._made
-        pending = dict(self._chains)
-        while ready := [
-            name for name, wanted in pending.items() if not (set(wanted) & pending.keys() - {name})
-        ]:
-            for name in ready:
-                wanted = pending.pop(name)
-                here = [child for child in wanted if child in there]
-                self.result.open_chains[name] = [child for child in wanted if child not in there]
-                before = known[name].children if name in known else None
-                after = merge_children(before or (), here)
-                if before is None or tuple(before) != after:
-                    self._set_chain(name, after, docs.get(name), new=before is None)
-                there = there | {name}
-        if pending:
-            raise ConflictError(
-                f"The chains {', '.join(sorted(pending))} contain each other. Correct the exports."
-            )
-        self.result.open_chains = {name: o for name, o in self.result.open_chains.items() if o}
+    def _plan_chains(self, plan: FilePlan, docs: Mapping[str, str | None]) -> list[ChainResult]:
+        """Say which chains are made or completed; children that are not there yet stay open."""
+        if self._collections is None or not self._dry_run:
+            self._collections = Collections.of(self._butler)
+        try:
+            for item in plan.collections:
+                self._collections.add(item.name, item.type)
+            for name, children in plan.chains.items():
+                self._collections.ask(name, children, docs.get(name), reorder=False)
+            return self._collections.complete()
+        except ConflictError as error:
+            raise ConflictError(f"{plan.export}: {error}") from error
 
-    def _set_chain(self, name: str, children: tuple[str, ...], doc: str | None, *, new: bool) -> None:
-        self.result.chains[name] = list(children)
-        self._made.add(name)
-        if self._dry_run:
-            return
-        if new:
-            self._butler.collections.register(name, CollectionType.CHAINED, doc=doc)
-        self._butler.collections.redefine_chain(name, children)
+    def _note_chains(self, chains: Iterable[ChainResult], named: Container[str]) -> None:
+        result = self.result
+        result.chains.update({chain.name: list(chain.after) for chain in chains if chain.changed})
+        for chain in chains:
+            if chain.name in named or chain.name in result.open_chains:
+                result.open_chains[chain.name] = list(chain.open)
+        result.open_chains = {name: missing for name, missing in result.open_chains.items() if missing}

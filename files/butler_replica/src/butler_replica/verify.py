@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .artifacts import ArtifactFinder, PathMapper
-from .chains import merge_children, plan_collections
+from .chains import plan_collections
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
 from .exports.files import find_exports
@@ -28,6 +28,7 @@ from .exports.reader import read_export
 from .internals import count_orphan_records
 from .inventory import Group, Inventory, State, as_bytes, take_inventory
 from .listing import Listing, Placeholders
+from .open_chains import Collections, merge_children
 from .sets import Collection, ImportSet, parse_collections, parse_sets
 
 
@@ -250,10 +251,12 @@ class _Promises:
                 if policy == "drop-chains":
                     continue
                 self.children[item.name] = merge_children(self.children.get(item.name, ()), item.children)
-            self.types[item.name] = item.type
+            self.types.setdefault(item.name, item.type)
         for name, ids in export.tags.items():
+            self.types[name] = CollectionType.TAGGED
             self.tags[name].update(one.bytes for one in ids)
         for name, certifications in export.certifications.items():
+            self.types[name] = CollectionType.CALIBRATION
             self.ranges[name].update(
                 (one.bytes, certification.timespan.nsec)
                 for certification in certifications
@@ -408,7 +411,8 @@ def _dangling(count: int) -> str:
 def _check_collections(
     butler: Butler, described: Iterable[Collection], promises: _Promises, result: VerifyResult
 ) -> None:
-    existing = {info.name: info for info in butler.collections.query_info("*")}
+    known = butler.collections.query_info("*", include_doc=True)
+    existing = {info.name: info for info in known}
     result.chains = {
         info.name: list(info.children)
         for info in sorted(existing.values())
@@ -421,9 +425,11 @@ def _check_collections(
             result.failures.append(
                 f"collection {name} is {existing[name].type.name}, in the exports {kind.name}"
             )
-    open_chains: dict[str, list[str]] = {}
+    waiting = Collections(known)
+    waiting.complete()
+    open_chains = waiting.open()
     for name, children in promises.children.items():
-        open_chains[name] = [child for child in children if child not in existing]
+        open_chains.setdefault(name, []).extend(child for child in children if child not in existing)
         left = [child for child in children if child in existing and child not in result.chains.get(name, ())]
         if name in result.chains and left:
             result.failures.append(f"chain {name} lacks {', '.join(left)} of the exports")
