@@ -345,7 +345,7 @@ class _Importer:
             self._collections = Collections.of(self._butler)
         try:
             for item in plan.collections:
-                self._collections.add(item.name, item.type)
+                self._collections.types.setdefault(item.name, item.type)
             for name, children in plan.chains.items():
                 self._collections.ask(name, children, docs.get(name), reorder=False)
             return self._collections.complete()

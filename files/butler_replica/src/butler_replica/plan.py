@@ -6,7 +6,7 @@ beforehand is an error while nothing has changed. It only ever adds.
 
 from __future__ import annotations
 
-__all__ = ["Artifact", "FilePlan", "ImportOptions", "MissingArtifact", "make_plan"]
+__all__ = ["ASSOCIATED", "Artifact", "FilePlan", "ImportOptions", "MissingArtifact", "make_plan"]
 
 import os
 import uuid
@@ -18,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 
 from lsst.daf.butler import (
     Butler,
+    CollectionInfo,
     CollectionType,
     DataCoordinate,
     DatasetRef,
@@ -45,6 +46,9 @@ _CHUNK = 10_000
 
 _SHOWN = 5
 """Examples in a message."""
+
+ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
+"""Types of the collections that datasets are associated with."""
 
 _UNNAMED = FoundArtifact("", None, "the export names no file")
 
@@ -302,6 +306,8 @@ class _Planner:
             ):
                 for name in names:
                     self._plan_associated(name, kind, wanted)
+            for name in sorted(wanted.keys() - self._export.tags.keys() - self._export.certifications.keys()):
+                self._plan_unassociated(name, wanted)
         for run in self._options.runs:
             wanted.setdefault(run, CollectionItem(run, CollectionType.RUN, None, ()))
         for block in self._export.blocks:
@@ -327,7 +333,7 @@ class _Planner:
         if item is None:
             wanted[name] = CollectionItem(name, kind, None, ())
         elif item.type is not kind:
-            if {item.type, kind} != {CollectionType.TAGGED, CollectionType.CALIBRATION} or (
+            if {item.type, kind} != ASSOCIATED or (
                 name in self._export.tags and name in self._export.certifications
             ):
                 raise ExportError(
@@ -339,6 +345,16 @@ class _Planner:
             )
             wanted[name] = item._replace(type=kind)
 
+    def _plan_unassociated(self, name: str, wanted: dict[str, CollectionItem]) -> None:
+        """Let the repository decide where nothing in this file does."""
+        item, info = wanted[name], self._known_collections.get(name)
+        if info is not None and info.type is not item.type and {info.type, item.type} == ASSOCIATED:
+            self.plan.notices.append(
+                f"Collection {name} is declared {item.type.name}; it is {info.type.name} in the repository, "
+                "and nothing in the export depends on it."
+            )
+            wanted[name] = item._replace(type=info.type)
+
     def _check_type(self, name: str, wanted: CollectionType) -> bool:
         """Say whether a collection is there; another type is an error."""
         info = self._known_collections.get(name)
@@ -347,9 +363,23 @@ class _Planner:
         if info.type is not wanted:
             raise ConflictError(
                 f"{self._export.path}: collection {name!r} is {wanted.name} in the export and {info.type.name} "
-                "in the repository. Import with the collections policy 'drop' or 'drop-chains', or rename one."
+                f"in the repository. {self._type_remedy(info, wanted)}"
             )
         return True
+
+    def _type_remedy(self, info: CollectionInfo, wanted: CollectionType) -> str:
+        if (
+            info.type in ASSOCIATED
+            and not self._butler.collections.get_info(info.name, include_summary=True).dataset_types
+        ):
+            return (
+                "Nothing was ever in the one of the repository: remove it (butler remove-collections "
+                f"--remove-from-parents REPO {info.name}), import this file, and again the one that made it."
+            )
+        if wanted is CollectionType.RUN:
+            return "Rename one of them, or import into a repository of its own."
+        policy = "drop-chains" if wanted is CollectionType.CHAINED else "drop"
+        return f"Import with the collections policy '{policy}', or rename one of them."
 
     # Datasets
 

@@ -29,6 +29,7 @@ from .internals import count_orphan_records
 from .inventory import Group, Inventory, State, as_bytes, take_inventory
 from .listing import Listing, Placeholders
 from .open_chains import Collections, merge_children
+from .plan import ASSOCIATED
 from .sets import Collection, ImportSet, parse_collections, parse_sets
 
 
@@ -421,7 +422,9 @@ def _check_collections(
     for name, kind in sorted(promises.types.items()):
         if name not in existing:
             result.failures.append(f"collection {name} ({kind.name}) of the exports does not exist")
-        elif existing[name].type is not kind:
+        elif existing[name].type is not kind and (
+            name in promises.tags or name in promises.ranges or {existing[name].type, kind} != ASSOCIATED
+        ):
             result.failures.append(
                 f"collection {name} is {existing[name].type.name}, in the exports {kind.name}"
             )
