@@ -4,19 +4,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
     from butler_replica.errors import ReplicaError
+    from butler_replica.progress import Meter
 
     IMPORT_ERROR = None
 except ImportError:  # reported by run(): the stack's Python is not the one in use
     ReplicaError = Exception  # type: ignore[assignment,misc]
     IMPORT_ERROR = traceback.format_exc()
+
+_PROGRESS = os.environ.get("BUTLER_REPLICA_PROGRESS")
+"""File that the action plugin reads while it waits: the process group, and a line on how far it has come."""
+
+_INTERVAL = 0.5
+"""Seconds from one writing of it to the next."""
 
 
 def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
@@ -25,6 +36,10 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     ``verb`` returns a result with ``changed``, ``to_dict()`` and, where it
     makes sense, ``diff()`` (a list of before/after pairs).
     """
+    if _PROGRESS:
+        # A group of its own, so that whoever stops the module also stops the processes that it starts.
+        os.setpgid(0, 0)
+        _write_progress("")
     if IMPORT_ERROR is not None:
         module.fail_json(
             msg=missing_required_lib("butler_replica", reason="to work on the repository")
@@ -38,3 +53,32 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     diff = getattr(result, "diff", None)
     extra = {"diff": diff()} if diff is not None and module._diff else {}
     module.exit_json(changed=result.changed, **result.to_dict(), **extra)
+
+
+def progress(what: str) -> Any:
+    """Return what a verb reports its progress to, or None where nobody looks.
+
+    ``what`` says what is worked on.
+    """
+    if not _PROGRESS:
+        return None
+    meter = Meter(what)
+    due = 0.0
+
+    def tell(report: Any) -> None:
+        nonlocal due
+        line = meter.line(report)
+        if time.monotonic() >= due or report.done >= report.total:
+            _write_progress(line)
+            due = time.monotonic() + _INTERVAL
+
+    return tell
+
+
+def _write_progress(line: str) -> None:
+    path = Path(str(_PROGRESS))
+    new = path.with_name(path.name + ".new")
+    # Work is not lost for want of a word about it.
+    with contextlib.suppress(OSError):
+        new.write_text(f"{os.getpid()}\n{line}\n")
+        new.replace(path)

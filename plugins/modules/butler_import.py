@@ -77,6 +77,12 @@ options:
         type: list
         elements: str
         default: []
+      register:
+        description:
+          - Make the dimension records of LSSTCam-imSim and of the skymap DC2 that datasets need and that neither the
+            export nor the repository has. Without it their lack is an error, as that of any others is.
+        type: bool
+        default: false
       instrument:
         description: Instrument of the datasets. Registered by M(butler_instrument), not here.
         type: str
@@ -185,7 +191,7 @@ open_chains:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import progress, run
 
 
 def main() -> None:
@@ -226,6 +232,7 @@ def main() -> None:
                         "default": "symlink",
                     },
                     "runs": {"type": "list", "elements": "str", "default": []},
+                    "register": {"type": "bool", "default": False},
                     "instrument": {"type": "str", "choices": ["LSSTCam-imSim"]},
                     "skymap": {"type": "str", "choices": ["DC2"]},
                     "visits": {"type": "str"},
@@ -243,7 +250,11 @@ def main() -> None:
         (wanted,) = parse_sets([module.params["set"]])
         try:
             return import_exports(
-                module.params["repo"], wanted.exports, **wanted.options(), dry_run=module.check_mode
+                module.params["repo"],
+                wanted.exports,
+                **wanted.options(),
+                dry_run=module.check_mode,
+                progress=progress(f"import set {wanted.name}"),
             )
         except ReplicaError as error:
             raise ReplicaError(f"import set '{wanted.name}': {error}") from error

@@ -79,7 +79,7 @@ present:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import progress, run
 
 
 def main() -> None:
@@ -100,7 +100,11 @@ def main() -> None:
 
         tracts = parse_tracts(",".join(given["tracts"])) if given["tracts"] else None
         return register_skymap(
-            given["repo"], tracts=tracts, all_sky=given["all_sky"], dry_run=module.check_mode
+            given["repo"],
+            tracts=tracts,
+            all_sky=given["all_sky"],
+            dry_run=module.check_mode,
+            progress=progress("tracts"),
         )
 
     run(module, verb)

@@ -77,7 +77,7 @@ present:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import progress, run
 
 
 def main() -> None:
@@ -106,6 +106,7 @@ def main() -> None:
             visit_system=given["visit_system"],
             focal_plane=given["focal_plane"],
             dry_run=module.check_mode,
+            progress=progress("visits"),
         )
 
     run(module, verb)

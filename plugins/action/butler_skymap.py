@@ -1,0 +1,1 @@
+butler_import.py
