@@ -23,6 +23,7 @@ from lsst.daf.butler import CollectionType, Timespan
 
 from ..errors import ExportError
 from .model import Certification, CollectionItem, DatasetBlock, DatasetRecord, ExportFile
+from .records import Records
 
 _LABEL = "calibration_label"
 
@@ -105,7 +106,8 @@ class _Converter:
             else:
                 self._blocks.setdefault((block.dataset_type, block.run), []).extend(block.records)
         export.blocks = [
-            DatasetBlock(dataset_type, run, records) for (dataset_type, run), records in self._blocks.items()
+            DatasetBlock(dataset_type, run, Records(records))
+            for (dataset_type, run), records in self._blocks.items()
         ]
         for name in calibrations:
             item = export.dataset_types[name]

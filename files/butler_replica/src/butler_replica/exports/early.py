@@ -11,6 +11,7 @@ __all__ = ["modernize"]
 from ..errors import ExportError
 from .calibration_labels import convert_calibration_labels
 from .model import DatasetBlock, ExportFile
+from .records import Records
 
 _RENAMED = {"abstract_filter": "band"}
 """Dimensions that had another name, until September 2020."""
@@ -72,12 +73,12 @@ def _rename_dimensions(export: ExportFile) -> None:
         DatasetBlock(
             block.dataset_type,
             block.run,
-            [
+            Records(
                 record._replace(
                     data_ids=tuple({_RENAMED.get(d, d): v for d, v in i.items()} for i in record.data_ids)
                 )
                 for record in block.records
-            ],
+            ),
         )
         if block.dataset_type in renamed
         else block

@@ -23,21 +23,7 @@ from typing import Any, NamedTuple
 
 from lsst.daf.butler import CollectionType, Timespan
 
-
-class DatasetRecord(NamedTuple):
-    """One artifact of an export and the datasets that it holds."""
-
-    ids: tuple[uuid.UUID, ...]
-    """Dataset IDs, one for each dataset of the artifact."""
-
-    data_ids: tuple[dict[str, Any], ...]
-    """Data IDs, required dimensions only, in the order of ``ids``."""
-
-    path: str | None
-    """The artifact's path as written in the export."""
-
-    formatter: str | None
-    """Full name of the formatter class; `None` leaves it to the datastore."""
+from .records import DatasetRecord, Records
 
 
 class DatasetTypeItem(NamedTuple):
@@ -72,7 +58,7 @@ class DatasetBlock:
 
     dataset_type: str
     run: str
-    records: list[DatasetRecord] = field(default_factory=list)
+    records: Records = field(default_factory=Records)
 
 
 @dataclass
@@ -100,4 +86,4 @@ class ExportFile:
     @property
     def n_datasets(self) -> int:
         """Number of datasets in the file."""
-        return sum(len(record.ids) for block in self.blocks for record in block.records)
+        return sum(block.records.n_datasets for block in self.blocks)

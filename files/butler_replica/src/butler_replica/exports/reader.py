@@ -1,9 +1,10 @@
 """Reading an export file, one event of the YAML stream at a time.
 
 The file is never held as a document: dataset records, which are nearly all of
-it, become compact tuples as they go by. Anything that YAML allows (comments,
-flow style, anchors, keys in another order) is read; what it means is as in
-`lsst.daf.butler.transfers.YamlRepoImportBackend`.
+it, become compact columns as they go by (`Records`), and those in the form of
+the exporter do not even pass through the parser (`CanonicalRecords`). Anything
+that YAML allows (comments, flow style, anchors, keys in another order) is
+read; what it means is as in `lsst.daf.butler.transfers.YamlRepoImportBackend`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ __all__ = ["read_export"]
 import sys
 import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -23,6 +24,7 @@ import yaml
 from lsst.daf.butler import CollectionType, Timespan
 
 from ..errors import ExportError
+from .canonical import CanonicalRecords
 from .early import modernize
 from .model import (
     Certification,
@@ -32,6 +34,7 @@ from .model import (
     DatasetTypeItem,
     ExportFile,
 )
+from .records import Records, Spool
 
 FORMAT_VERSION = (1, 0, 2)
 """Newest version of the export format that is known here."""
@@ -76,10 +79,6 @@ def read_export(path: Path) -> ExportFile:
             export = _Reader(path, stream).read()
     except OSError as error:
         raise ExportError(path, f"cannot be read: {error.strerror}.") from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"line {mark.line + 1}" if mark else ""
-        raise ExportError(path, f"no valid YAML: {error.problem}.", where=where, remedy=_TRUNCATED) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ExportError(path, f"no valid YAML: {error}.", remedy=_NOT_AN_EXPORT) from error
     modernize(export)
@@ -117,15 +116,33 @@ class _Reader:
 
     def __init__(self, path: Path, stream: BinaryIO) -> None:
         self._path = path
+        self._resolver = _Loader("")
+        self._spool = Spool()
+        self._canonical = CanonicalRecords(stream, self._plain, self._spool)
+        self._n_runs = 0
         # Any: the types of the C loader's events are not described anywhere.
-        self._loader: Any = _Loader(stream)
+        self._loader: Any = _Loader(self._canonical)
         self._anchors: dict[str, Any] = {}
         # Plain scalars and times repeat from record to record: instrument
         # names, detectors, dates.
         self._known: dict[tuple[str | None, str], Any] = {}
+        self._last_formatters: tuple[str | None, str | None] = None, None
         self._export = ExportFile(path, universe_version=0, universe_namespace="daf_butler")
 
     def read(self) -> ExportFile:
+        try:
+            return self._read()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            where = f"line {self._line(mark)}" if mark else ""
+            raise ExportError(
+                self._path, f"no valid YAML: {error.problem}.", where=where, remedy=_TRUNCATED
+            ) from error
+
+    def _line(self, mark: Any) -> int:
+        return self._canonical.original_line(mark.line) + 1
+
+    def _read(self) -> ExportFile:
         loader = self._loader
         loader.get_event()  # start of the stream
         if isinstance(loader.peek_event(), yaml.StreamEndEvent):
@@ -145,6 +162,11 @@ class _Reader:
         if not isinstance(loader.peek_event(), yaml.StreamEndEvent):
             self._fail("holds more than one YAML document.", remedy="Split it: one export in each file.")
         loader.dispose()
+        if self._n_runs != len(self._canonical.runs):
+            self._fail(
+                "has what looks like dataset records within another value.",
+                remedy="Take that text out of a copy of the file.",
+            )
         return self._export
 
     def _check_header(self, header: dict[str, Any]) -> None:
@@ -184,13 +206,8 @@ class _Reader:
     def _check_last_record(self, end: Any) -> None:
         """Refuse a file that was cut between the lines of its last record."""
         block = self._export.blocks[-1]
-        before, last = block.records[-2:] if len(block.records) > 1 else (None, None)
-        if (
-            last is not None
-            and before is not None
-            and last.formatter is None
-            and before.formatter is not None
-        ):
+        before, last = self._last_formatters
+        if len(block.records) > 1 and last is None and before is not None:
             self._fail(
                 "has no formatter, although the one before it has.",
                 end,
@@ -200,10 +217,10 @@ class _Reader:
 
     def _read_item(self, start: Any) -> str | None:
         item: dict[str, Any] = {}
-        records: list[DatasetRecord] | None = None
+        records: Records | None = None
         for key in self._keys():
             if key == "records" and item.get("type") == "dataset":
-                records = list(self._read_dataset_records(str(item.get("dataset_type"))))
+                records = self._read_dataset_records(str(item.get("dataset_type")))
             else:
                 item[key] = self._value(self._loader.get_event())
         kind: str | None = item.get("type")
@@ -212,10 +229,9 @@ class _Reader:
                 if records is None:
                     # The key 'records' stood before the key 'type'.
                     label = str(item["dataset_type"])
-                    records = [
-                        self._dataset_record(record, label, number, start)
-                        for number, record in enumerate(item["records"] or [], 1)
-                    ]
+                    records = Records(spool=self._spool)
+                    for number, record in enumerate(item["records"] or [], 1):
+                        self._append(records, self._dataset_record(record, label, number, start))
                 self._export.blocks.append(DatasetBlock(item["dataset_type"], item["run"], records))
             elif kind == "dimension":
                 self._add_dimension(item, start)
@@ -288,16 +304,26 @@ class _Reader:
 
     # Datasets
 
-    def _read_dataset_records(self, label: str) -> Iterator[DatasetRecord]:
+    def _read_dataset_records(self, label: str) -> Records:
+        records = Records(spool=self._spool)
         event = self._loader.get_event()
         if isinstance(event, yaml.ScalarEvent) and event.value in ("", "null", "~"):
-            return
+            return records
         if not isinstance(event, yaml.SequenceStartEvent):
             self._fail(f"the records of {label} are no list.", event, remedy=_TRUNCATED)
-        number = 0
         while not isinstance(event := self._loader.get_event(), yaml.SequenceEndEvent):
-            number += 1
-            yield self._dataset_record(self._value(event), label, number, event)
+            if isinstance(event, yaml.ScalarEvent) and event.tag == self._canonical.tag:
+                records.extend(self._canonical.runs[int(event.value)])
+                self._n_runs += 1
+                self._last_formatters = "", ""
+            else:
+                record = self._dataset_record(self._value(event), label, len(records) + 1, event)
+                self._append(records, record)
+        return records
+
+    def _append(self, records: Records, record: DatasetRecord) -> None:
+        records.append(record)
+        self._last_formatters = self._last_formatters[1], record.formatter
 
     def _dataset_record(self, record: Any, label: str, number: int, event: Any) -> DatasetRecord:
         place = f"{label} record {number}"
@@ -319,6 +345,17 @@ class _Reader:
         for data_id in data_ids:
             if not isinstance(data_id, dict):
                 self._fail(f"has the data id {data_id!r}, which is no mapping.", event, record=place)
+            if data_id.keys() != data_ids[0].keys() or not all(isinstance(key, str) for key in data_id):
+                self._fail(
+                    f"has the data id {data_id!r}, whose keys are not those of the others.",
+                    event,
+                    record=place,
+                )
+            for key, value in data_id.items():
+                if isinstance(value, date | astropy.time.Time):
+                    data_id[key] = str(value)
+                elif not isinstance(value, str | int | float | bytes | None):
+                    self._fail(f"has the data id value {value!r}.", event, record=place, remedy=_TRUNCATED)
         path, formatter = record.get("path"), record.get("formatter")
         if not isinstance(path, str | None) or not isinstance(formatter, str | None):
             self._fail("has a path or a formatter that is no text.", event, record=place)
@@ -392,6 +429,16 @@ class _Reader:
             self._known[key] = value
         return value
 
+    def _plain(self, text: str) -> Any:
+        """Return what YAML makes of a plain scalar."""
+        resolver: Any = self._resolver
+        node = yaml.ScalarNode(resolver.resolve(yaml.ScalarNode, text, (True, False)), text)
+        try:
+            return resolver.construct_object(node)
+        except Exception:
+            # The parser says what is wrong, and where.
+            return None
+
     def _scalar_node(self, event: Any) -> yaml.ScalarNode:
         tag = event.tag
         if tag is None or tag == "!":
@@ -427,6 +474,6 @@ class _Reader:
             self._fail(f"has a value that makes no sense: {error}.", event, remedy=_TRUNCATED)
 
     def _fail(self, problem: str, event: Any = None, *, record: str = "", remedy: str = "") -> NoReturn:
-        line = f"line {event.start_mark.line + 1}" if event is not None else ""
+        line = f"line {self._line(event.start_mark)}" if event is not None else ""
         where = ", ".join(part for part in (record, line) if part)
         raise ExportError(self._path, problem, where=where, remedy=remedy)
