@@ -7,7 +7,9 @@ __all__ = ["database_errors", "open_butler"]
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
+import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 from lsst.utils.db_auth import DbAuthError
@@ -31,6 +33,19 @@ _REMEDIES = {
     "server closed the connection": "The server was stopped or the connection cut. Run this again: it continues.",
     "terminating connection": "The server was stopped or the connection cut. Run this again: it continues.",
 }
+
+
+_KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
+"""When to give up a PostgreSQL server that has vanished without a word: after two minutes, not two hours."""
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "do_connect")
+def _watch_connection(
+    dialect: sqlalchemy.Dialect, record: Any, arguments: list[Any], parameters: dict[str, Any]
+) -> None:
+    if dialect.name == "postgresql":
+        for name, value in _KEEPALIVE.items():
+            parameters.setdefault(name, value)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ __all__ = ["LOCK_NAME", "repository_lock"]
 import errno
 import fcntl
 import json
+import logging
 import os
 import socket
 import sys
@@ -26,6 +27,8 @@ from .errors import RepositoryError
 
 LOCK_NAME = ".dc2-replica.lock"
 """Name of the lock file in the repository folder."""
+
+_LOG = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.2
 
@@ -72,6 +75,7 @@ def repository_lock(root: str | os.PathLike[str], *, wait_seconds: float = 0.0) 
 
 
 def _acquire(path: Path, deadline: float) -> int:
+    told = ""
     while True:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o664)
@@ -94,6 +98,9 @@ def _acquire(path: Path, deadline: float) -> int:
                     f"{path.parent}: another process is writing to this repository: {holder}. "
                     "Wait until it has finished, or stop it, and run this again."
                 ) from None
+            if holder != told:
+                _LOG.warning("%s: waiting for another writer, %s.", path.parent, holder)
+                told = holder
             time.sleep(_POLL_SECONDS)
             continue
         if _is_current(descriptor, path):

@@ -1,0 +1,181 @@
+"""Importers in processes of their own, and whether a repository is whole after what befell them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from lsst.daf.butler import Butler, Config
+
+from butler_replica.lock import LOCK_NAME
+from conftest import Repository
+from postgres_server import PostgresServer
+from registry_tables import assert_same
+
+TIMEOUT = 60.0
+
+
+def start_import(repository: Repository, *arguments: object) -> subprocess.Popen[str]:
+    """Start ``butler-replica import`` as the leader of a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "butler_replica", "import", str(repository), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def run_import(repository: Repository, *arguments: object) -> None:
+    """Import, and insist that it succeeds."""
+    with start_import(repository, *arguments) as process:
+        out, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 0, out + err
+
+
+def failure(process: subprocess.Popen[str]) -> str:
+    """Wait until an import fails, and return what its user reads."""
+    _, err = process.communicate(timeout=TIMEOUT)
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    assert err.startswith("Error: ") or "\nError: " in err
+    wait_until(lambda: not group(process.pid), "the importer's child processes have ended")
+    return err
+
+
+def wait_until(condition: Callable[[], Any], what: str, seconds: float = TIMEOUT) -> None:
+    """Wait for something; fail after a while."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"never: {what}"
+        time.sleep(0.01)
+
+
+def group(leader: int) -> list[int]:
+    """Living processes of a process group."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, process_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(process_group) == leader and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
+
+
+def sessions(repository: Repository, condition: str = "true") -> list[int]:
+    """Server processes that work for clients of a repository's PostgreSQL database."""
+    found = repository.sql(
+        "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
+        f"AND {condition}"
+    )
+    return [row[0] for row in found]
+
+
+def wait_for_writing(process: subprocess.Popen[str], repository: Repository) -> None:
+    """Wait until an importer is in the middle of the transaction that inserts the datasets."""
+    if repository.backend == "postgresql":
+        table = "dataset"
+        held = f"pid IN (SELECT pid FROM pg_locks WHERE mode = 'RowExclusiveLock' AND relation = '{table}'::regclass)"
+        wait_until(lambda: process.poll() is not None or sessions(repository, held), "datasets are inserted")
+    else:
+        journals = [repository.root / f"gen3.sqlite3-{kind}" for kind in ("journal", "wal")]
+        wait_until(
+            lambda: process.poll() is not None or any(journal.exists() for journal in journals),
+            "the registry is written to",
+        )
+    assert process.poll() is None, "The import ended before the fault."
+
+
+def schema(repository: Repository) -> set[tuple[str, ...]]:
+    """Tables, indexes and constraints of a registry, those of temporary tables included."""
+    if repository.backend == "sqlite":
+        rows = repository.sql("SELECT type, name FROM sqlite_master")
+    else:
+        rows = repository.sql(
+            "SELECT relkind::text, relname::text FROM pg_class "
+            "WHERE relnamespace::regnamespace::text !~ '^(pg_catalog|pg_toast|information_schema)' "
+            "UNION ALL SELECT 'constraint', conrelid::regclass || '.' || conname FROM pg_constraint "
+            "WHERE connamespace::regnamespace::text !~ '^(pg_catalog|pg_toast|information_schema)'"
+        )
+    return {tuple(row) for row in rows}
+
+
+def folder(root: Path) -> dict[str, str | int]:
+    """Names, targets of links and sizes of what is in a repository folder; the size of a database says nothing."""
+    found: dict[str, str | int] = {}
+    for path in root.rglob("*"):
+        if path.is_symlink():
+            found[str(path.relative_to(root))] = str(path.readlink())
+        elif path.is_dir():
+            found[str(path.relative_to(root))] = "folder"
+        else:
+            is_database = path.name in ("gen3.sqlite3", "butler.yaml")
+            found[str(path.relative_to(root))] = "" if is_database else path.stat().st_size
+    return found
+
+
+def assert_whole(repository: Repository) -> None:
+    """Check that what is registered is there: every dataset with a record, every record with its artifact."""
+    if repository.backend == "postgresql":
+        wait_until(lambda: not sessions(repository), "the server has let go of the importer")
+        assert not repository.sql("SELECT 1 FROM pg_prepared_xacts")
+    tables = {name for _, name in schema(repository)}
+    if "file_datastore_records" not in tables:
+        assert repository.sql("SELECT count(*) FROM dataset") == [(0,)]
+        return
+    assert not repository.sql(
+        "SELECT d.id FROM dataset d LEFT JOIN file_datastore_records r ON r.dataset_id = d.id "
+        "WHERE r.path IS NULL"
+    )
+    assert not repository.sql(
+        "SELECT r.path FROM file_datastore_records r LEFT JOIN dataset d ON r.dataset_id = d.id WHERE d.id IS NULL"
+    )
+    for path, size in repository.sql("SELECT path, file_size FROM file_datastore_records"):
+        artifact = path.removeprefix("file://") if path.startswith("file:") else repository.root / path
+        assert os.stat(artifact).st_size == size  # noqa: PTH116
+
+
+def assert_like(clean: Repository, repository: Repository) -> None:
+    """Check that a repository is what one clean run made of another, and that nothing is left over."""
+    assert_whole(repository)
+    assert_same(clean, repository)
+    assert schema(repository) == schema(clean)
+    assert folder(repository.root) == folder(clean.root)
+    assert (repository.root / LOCK_NAME).stat().st_size == 0
+
+
+def imported(repository: Repository) -> int:
+    """Number of datasets."""
+    return int(repository.sql("SELECT count(*) FROM dataset")[0][0])
+
+
+def make_on(
+    server: PostgresServer, root: Path, add_login: Callable[[str, str, str], object], options: str = ""
+) -> Repository:
+    """Make an empty repository whose registry is on a server of its own; ``options`` go with the database."""
+    name = f"test_{secrets.token_hex(6)}"
+    server.create_database(name, options)
+    add_login(server.url(name), server.role, server.password)
+    config = Config()
+    config["registry", "db"] = server.url(name)
+    Butler.makeRepo(root, config=config)
+    return Repository(root, "postgresql", name, server.url(name, server.role, server.password))
+
+
+@contextmanager
+def killed_at_end(process: subprocess.Popen[str]) -> Any:
+    """Leave no process behind, whatever happens."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
