@@ -44,6 +44,7 @@ def test_defaults():
         "placeholders": "missing",
         "transfer": "symlink",
         "runs": (),
+        "register": False,
     }
 
 

@@ -189,6 +189,7 @@ def import_exports(
     placeholders: Placeholders = "missing",
     transfer: str = "symlink",
     runs: Sequence[str] = (),
+    register: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportResult:
@@ -223,6 +224,11 @@ def import_exports(
         How artifacts are brought, one of `butler_replica.artifacts.TRANSFER_MODES`.
     runs : `~collections.abc.Sequence` [ `str` ], optional
         Runs that are made whether datasets need them or not.
+    register : `bool`, optional
+        Make the dimension records that are needed, that neither the export nor
+        the repository has, and that this project can make: LSSTCam-imSim with
+        its detectors and physical filters, the skymap DC2 with tracts and
+        patches.
     dry_run : `bool`, optional
         Say what would be done; the repository is opened read-only.
     progress : `~collections.abc.Callable`, optional
@@ -249,6 +255,7 @@ def import_exports(
         placeholders=placeholders,
         transfer=transfer,
         runs=tuple(runs),
+        register=register,
     )
     if options.artifacts is not None and not options.artifacts.is_dir() and missing == "fail":
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")

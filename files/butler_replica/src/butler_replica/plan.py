@@ -40,6 +40,7 @@ from .errors import ArtifactError, ConflictError, ExportError
 from .exports.migrate import dataset_type, migrate_dimensions
 from .exports.model import CollectionItem, DatasetBlock, DatasetRecord, ExportFile
 from .listing import Listing, Placeholders
+from .made_records import NeededRecords
 
 _CHUNK = 10_000
 """Data IDs in one query."""
@@ -71,6 +72,9 @@ class ImportOptions:
     transfer: str = "symlink"
     runs: tuple[str, ...] = ()
     """Runs that are made whether datasets need them or not."""
+
+    register: bool = False
+    """Make dimension records that are needed and that nobody has, where this project can."""
 
 
 class Artifact(NamedTuple):
@@ -236,7 +240,8 @@ class _Planner:
         }
         migrated = migrate_dimensions(self._export, universe, instruments)
         self.plan.notices += self._export.notices + migrated.notices
-        self._records = _RecordLookup(self._butler, migrated.records)
+        self._needed = NeededRecords(universe, register=self._options.register)
+        self._records = _RecordLookup(self._butler, migrated.records, self._needed)
         for element, records in migrated.records.items():
             there = self._records.stored(universe[element], [r.dataId for r in records])
             new, different = [], []
@@ -248,6 +253,7 @@ class _Planner:
                     different.append((record.dataId, columns))
             if new:
                 self.plan.dimension_records[element] = new
+                self._records.require_parents(universe[element], new)
             if different:
                 data_id, columns = different[0]
                 self.plan.notices.append(
@@ -385,8 +391,12 @@ class _Planner:
 
     def _plan_datasets(self) -> None:
         sources = self._find_sources()
-        for block in self._export.blocks:
-            self._plan_block(block, sources)
+        refs = [
+            self._make_refs(block, self._dataset_types[block.dataset_type]) for block in self._export.blocks
+        ]
+        self._add_made_records()
+        for block, block_refs in zip(self._export.blocks, refs, strict=True):
+            self._plan_block(block, block_refs, sources)
         self._check_ids()
         if self.plan.missing and self._options.missing == "fail":
             missing = self.plan.missing
@@ -397,6 +407,14 @@ class _Planner:
                 f"file was imported.{examples}{more}\nAre the folder of the artifacts and the rewriting of prefixes "
                 "right? The policies 'skip' and 'register' go on without them."
             )
+
+    def _add_made_records(self) -> None:
+        self._needed.check(self._export.path)
+        records = self.plan.dimension_records
+        for element in self._butler.dimensions.sorted({*records, *self._needed.made}):
+            # Taken out and put in again: the order is that in which they can be inserted.
+            records[element.name] = [*records.pop(element.name, ()), *self._needed.made.get(element.name, ())]
+        self.plan.notices += self._needed.notices()
 
     def _find_sources(self) -> dict[str, FoundArtifact]:
         """Map the path of every record to what is there on this machine."""
@@ -415,9 +433,13 @@ class _Planner:
                         ) from error
         return sources
 
-    def _plan_block(self, block: DatasetBlock, sources: Mapping[str, FoundArtifact]) -> None:
+    def _plan_block(
+        self,
+        block: DatasetBlock,
+        refs: list[tuple[DatasetRef, ...]],
+        sources: Mapping[str, FoundArtifact],
+    ) -> None:
         dataset_type = self._dataset_types[block.dataset_type]
-        refs = self._make_refs(block, dataset_type)
         there = self._existing_datasets(dataset_type, block.run, [ref for group in refs for ref in group])
         unstored = self._without_artifact([ref for group in refs for ref in group if ref.id in there])
         new: list[DatasetRef] = []
@@ -475,7 +497,7 @@ class _Planner:
                     )
                 )
             groups.append(tuple(group))
-        self._records.require(dimensions, seen, f"{self._export.path}, {block.dataset_type} in {block.run}")
+        self._records.require(dimensions, seen, block.dataset_type)
         return groups
 
     def _bad_data_id(
@@ -661,7 +683,7 @@ class _Planner:
 
 
 class _RecordLookup:
-    """Dimension records, of the export first and of the repository where it has none.
+    """Dimension records: of the export, else of the repository, else made.
 
     Parameters
     ----------
@@ -669,10 +691,15 @@ class _RecordLookup:
         The repository.
     records : `~collections.abc.Mapping` [ `str`, `list` ]
         Records of the export by element.
+    needed : `~butler_replica.made_records.NeededRecords`
+        Gets those that neither has.
     """
 
-    def __init__(self, butler: Butler, records: Mapping[str, list[DimensionRecord]]) -> None:
+    def __init__(
+        self, butler: Butler, records: Mapping[str, list[DimensionRecord]], needed: NeededRecords
+    ) -> None:
         self._butler = butler
+        self._needed = needed
         self._records: dict[str, dict[tuple[Any, ...], DimensionRecord]] = {
             element: {record.dataId.required_values: record for record in found}
             for element, found in records.items()
@@ -707,8 +734,29 @@ class _RecordLookup:
             column = getattr(query.expression_factory, element.name)
             yield query.where(column.in_iterable(values), **parents)
 
-    def require(self, dimensions: DimensionGroup, data_ids: Iterable[tuple[Any, ...]], place: str) -> None:
-        """Make sure that there is a record for every dimension value of some data IDs.
+    def require_parents(self, element: DimensionElement, records: Iterable[DimensionRecord]) -> None:
+        """Ask for the records that new records of an element depend on.
+
+        Parameters
+        ----------
+        element : `lsst.daf.butler.DimensionElement`
+            Dimension element.
+        records : `~collections.abc.Iterable` [ `lsst.daf.butler.DimensionRecord` ]
+            New records of it.
+        """
+        user = f"{element.name} records"
+        names = list(element.required.names)
+        keys = [record.dataId.required_values for record in records]
+        for parent in element.required:
+            if parent.name != element.name and parent.has_own_table:
+                self._require(parent, _projected(keys, names, parent), user)
+        for parent in element.implied:
+            if parent.has_own_table:
+                implied = {self._implied_key(parent, record) for record in records}
+                self._require(parent, {key for key in implied if key is not None}, user)
+
+    def require(self, dimensions: DimensionGroup, data_ids: Iterable[tuple[Any, ...]], user: str) -> None:
+        """Ask for a record for every dimension value of some data IDs.
 
         Parameters
         ----------
@@ -716,8 +764,8 @@ class _RecordLookup:
             Dimensions of the data IDs.
         data_ids : `~collections.abc.Iterable` [ `tuple` ]
             Required values.
-        place : `str`
-            Where they come from, for the message.
+        user : `str`
+            What needs them, for the message.
         """
         universe = self._butler.dimensions
         data_ids = list(data_ids)
@@ -726,25 +774,19 @@ class _RecordLookup:
             element = universe.dimensions[name]
             if not element.has_own_table:
                 continue
-            positions = [names.index(n) for n in element.required.names]
-            wanted = {tuple(values[i] for i in positions) for values in data_ids}
-            self._fetch(element, wanted)
-            lacking = sorted(wanted - self._records[name].keys())
-            if lacking:
-                examples = "; ".join(
-                    ", ".join(f"{n}={v}" for n, v in zip(element.required.names, values, strict=True))
-                    for values in lacking[:_SHOWN]
-                )
-                raise ConflictError(
-                    f"{place}: {len(lacking)} {name} dimension records are needed that neither the export nor the "
-                    f"repository has: {examples}{' ...' if len(lacking) > _SHOWN else ''}. Import the export that "
-                    "has them first, or register them (instrument, skymap)."
-                )
-            for implied in element.implied:
-                target = universe.dimensions[implied.name]
+            wanted = _projected(data_ids, names, element)
+            self._require(element, wanted, user)
+            known = self._records[name]
+            for target in element.implied:
                 if target.has_own_table:
-                    keys = [self._implied_key(target, self._records[name][values]) for values in wanted]
+                    keys = {self._implied_key(target, known[key]) for key in wanted if key in known}
                     self._fetch(target, {key for key in keys if key is not None})
+
+    def _require(self, element: DimensionElement, wanted: set[tuple[Any, ...]], user: str) -> None:
+        self._fetch(element, wanted)
+        known = self._records[element.name]
+        if lacking := wanted - known.keys():
+            known.update(self._needed.supply(element, lacking, user, self._records.get("skymap", {})))
 
     @staticmethod
     def _implied_key(target: DimensionElement, record: DimensionRecord) -> tuple[Any, ...] | None:
@@ -780,6 +822,14 @@ class _RecordLookup:
             data_id.dimensions, tuple(values[n] for n in data_id.dimensions.data_coordinate_keys)
         )
         return full.expanded(records)
+
+
+def _projected(
+    keys: Iterable[tuple[Any, ...]], names: Sequence[str], element: DimensionElement
+) -> set[tuple[Any, ...]]:
+    """Reduce required values of the dimensions ``names`` to those of an element among them."""
+    positions = [names.index(name) for name in element.required.names]
+    return {tuple(key[i] for i in positions) for key in keys}
 
 
 def _chunks(values: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -63,6 +63,9 @@ class ImportSet(_Description):
     runs: tuple[str, ...] = ()
     """Runs that are made whether datasets need them or not."""
 
+    register_records: bool = Field(default=False, alias="register")
+    """Make dimension records that are needed and that nobody has, where this project can."""
+
     instrument: Literal["LSSTCam-imSim"] | None = None
     """Instrument of the datasets that the stage ``instrument`` registers."""
 
@@ -104,7 +107,17 @@ class ImportSet(_Description):
     def options(self) -> dict[str, Any]:
         """Return the keyword arguments of `~butler_replica.importer.import_exports`."""
         return self.model_dump(
-            include={"artifacts", "rewrite", "collections", "missing", "placeholders", "transfer", "runs"}
+            include={
+                "artifacts",
+                "rewrite",
+                "collections",
+                "missing",
+                "placeholders",
+                "transfer",
+                "runs",
+                "register_records",
+            },
+            by_alias=True,
         )
 
 

@@ -102,6 +102,11 @@ _IMPORT_OPTIONS = (
         metavar="RUN",
         help="Make this run whether datasets need it or not; can be given several times.",
     ),
+    click.option(
+        "--register",
+        is_flag=True,
+        help="Make dimension records of LSSTCam-imSim and of the skymap DC2 that datasets need and nobody has.",
+    ),
 )
 
 
