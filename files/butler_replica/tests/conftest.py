@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import sqlalchemy
 import yaml
-from lsst.daf.butler import Butler, Config
+from lsst.daf.butler import Butler, CollectionType, Config
 
 from postgres_server import PostgresServer, temporary_server
+from small_repository import add_datasets, certify
 
 EMPTY_DATABASE = "empty_repository"
 """Database of an empty repository."""
@@ -159,3 +160,32 @@ def shared_exports() -> Path:
     if not folder.is_dir():
         pytest.skip(f"No real export files in {folder}; DC2_SHARED can name their folder.")
     return folder
+
+
+@pytest.fixture(scope="session")
+def exported_once(empty_repository: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exported")
+    source = shutil.copytree(empty_repository("sqlite"), folder / "source")
+    bias = add_datasets(source, folder / "files", count=4)
+    flat = add_datasets(source, folder / "files", kind="flat", run="run/flat", count=4)
+    certify(source, bias)
+    butler = Butler.from_config(source, writeable=True)
+    butler.collections.register("best", CollectionType.TAGGED, doc="The best ones.")
+    butler.registry.associate("best", flat[:2])
+    butler.collections.register("all", CollectionType.CHAINED)
+    butler.collections.redefine_chain("all", ["best", "calib", "run/bias", "run/flat"])
+    (folder / "export").mkdir()
+    export_file = folder / "export" / "export.yaml"
+    with butler.export(
+        directory=str(folder / "export"), filename=str(export_file), transfer="copy"
+    ) as export:
+        export.saveDatasets([*bias, *flat])
+        for name in ("best", "calib", "run/bias", "run/flat", "all"):
+            export.saveCollection(name)
+    return folder / "export"
+
+
+@pytest.fixture
+def exported(exported_once: Path, tmp_path: Path) -> Path:
+    """An export of the butler's own with eight datasets, their artifacts beside it."""
+    return shutil.copytree(exported_once, tmp_path / "exported")

@@ -11,7 +11,7 @@ import sqlalchemy
 from conftest import Repository
 
 # The second lists tables that are made when they are first needed.
-_IGNORED_TABLES = {"butler_attributes", "opaque_meta"}
+_IGNORED_TABLES = {"butler_attributes", "opaque_meta", "dimension_graph_key"}
 # Values that say when or in which order a row was made, not what it says.
 _IGNORED_COLUMNS = {"ingest_date", "collection_summary_id"}
 
@@ -19,7 +19,7 @@ _IGNORED_COLUMNS = {"ingest_date", "collection_summary_id"}
 def registry_tables(repository: Repository) -> dict[str, Counter[tuple[tuple[str, Any], ...]]]:
     """Every table of a registry and datastore, as bags of rows.
 
-    Generated keys of collections and dataset types are replaced by their names.
+    Generated keys of collections, dataset types and groups of dimensions are replaced by names.
     """
     engine = sqlalchemy.create_engine(repository.url, poolclass=sqlalchemy.NullPool)
     metadata = sqlalchemy.MetaData()
@@ -32,6 +32,9 @@ def registry_tables(repository: Repository) -> dict[str, Counter[tuple[tuple[str
         }
     collections = {row["collection_id"]: row["name"] for row in rows["collection"]}
     kinds = {row["id"]: row["name"] for row in rows["dataset_type"]}
+    dimensions: dict[int, list[str]] = {}
+    for row in rows["dimension_graph_definition"]:
+        dimensions.setdefault(row["dimension_graph_id"], []).append(row["dimension_name"])
     tables: dict[str, Counter[tuple[tuple[str, Any], ...]]] = {}
     for name, found in rows.items():
         bag: Counter[tuple[tuple[str, Any], ...]] = Counter()
@@ -46,6 +49,10 @@ def registry_tables(repository: Repository) -> dict[str, Counter[tuple[tuple[str
                     value = kinds[value]
                 elif value is not None and (column in ("collection_id", "run_id", "parent", "child")):
                     value = collections[value]
+                elif column in ("dimensions_key", "dimension_graph_id"):
+                    value = sorted(dimensions.get(value, []))
+                elif column.endswith("_association_table"):
+                    value = value is not None
                 elif column == "path":
                     value = value.replace(str(repository.root), "<root>")
                 plain[column] = bytes(value) if isinstance(value, memoryview) else str(value)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -21,8 +20,7 @@ from butler_replica.importer import import_exports
 from conftest import Repository
 from exports_for_tests import artifact_paths, make_artifacts
 from registry_tables import assert_same, registry_tables
-from small_repository import add_datasets, certify, tree
-from stock import stock_import
+from small_repository import add_datasets, tree
 
 REAL = "ap_verify_testdata.20241001.7d3be4c.yaml"
 
@@ -61,35 +59,6 @@ def artifacts(real_export: Path, tmp_path: Path) -> Path:
     """Artifacts for all but ten of the 202 datasets."""
     make_artifacts(artifact_paths(real_export)[10:], tmp_path / "artifacts")
     return tmp_path / "artifacts"
-
-
-@pytest.fixture(scope="session")
-def exported_once(empty_repository: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported")
-    source = shutil.copytree(empty_repository("sqlite"), folder / "source")
-    bias = add_datasets(source, folder / "files", count=4)
-    flat = add_datasets(source, folder / "files", kind="flat", run="run/flat", count=4)
-    certify(source, bias)
-    butler = Butler.from_config(source, writeable=True)
-    butler.collections.register("best", CollectionType.TAGGED, doc="The best ones.")
-    butler.registry.associate("best", flat[:2])
-    butler.collections.register("all", CollectionType.CHAINED)
-    butler.collections.redefine_chain("all", ["best", "calib", "run/bias", "run/flat"])
-    (folder / "export").mkdir()
-    export_file = folder / "export" / "export.yaml"
-    with butler.export(
-        directory=str(folder / "export"), filename=str(export_file), transfer="copy"
-    ) as export:
-        export.saveDatasets([*bias, *flat])
-        for name in ("best", "calib", "run/bias", "run/flat", "all"):
-            export.saveCollection(name)
-    return folder / "export"
-
-
-@pytest.fixture
-def exported(exported_once: Path, tmp_path: Path) -> Path:
-    """An export of the butler's own with eight datasets, their artifacts beside it."""
-    return shutil.copytree(exported_once, tmp_path / "exported")
 
 
 class TestMissingArtifacts:
@@ -135,51 +104,6 @@ class TestMissingArtifacts:
                 path.unlink()
         again = import_exports(repository, [exported], transfer="copy")
         assert counts(again) == (8, 0, 8, 0)
-
-
-class TestEqualToStock:
-    @pytest.mark.parametrize(
-        ("name", "transfer"),
-        [
-            ("ap_verify_testdata.20201001.e02bdec.yaml", "copy"),
-            (REAL, "symlink"),
-            (REAL, "direct"),
-            pytest.param("jointcal_hsc.20221103.d43ec85.yaml", "symlink", marks=pytest.mark.slow),
-            pytest.param("rc2_subset.20210611.6cbe561.yaml", "symlink", marks=pytest.mark.slow),
-        ],
-    )
-    @pytest.mark.filterwarnings("ignore:Constructing day_obs")
-    def test_every_table(
-        self,
-        make_repository: Callable[..., Repository],
-        backend: str,
-        shared_exports: Path,
-        tmp_path: Path,
-        name: str,
-        transfer: str,
-    ) -> None:
-        export = tmp_path / "export.yaml"
-        # Absolute paths of another site: the stock importer cannot rewrite them.
-        export.write_text((shared_exports / name).read_text().replace("path: /", "path: "))
-        make_artifacts(artifact_paths(export), tmp_path / "artifacts")
-        stock, ours = make_repository(backend), make_repository(backend)
-        stock_import(stock.root, export, tmp_path / "artifacts", transfer)
-        import_exports(ours, [export], artifacts=tmp_path / "artifacts", transfer=transfer)
-        assert_same(stock, ours)
-        if transfer != "direct":
-            assert tree(ours.root) | {"butler.yaml": ""} == tree(stock.root) | {"butler.yaml": ""}
-        rows = registry_tables(ours)
-        assert not import_exports(ours, [export], artifacts=tmp_path / "artifacts", transfer=transfer).changed
-        assert registry_tables(ours) == rows
-
-    def test_documentation_and_associations(
-        self, make_repository: Callable[..., Repository], backend: str, exported: Path
-    ) -> None:
-        stock, ours = make_repository(backend), make_repository(backend)
-        stock_import(stock.root, exported / "export.yaml", exported, "copy")
-        import_exports(ours, [exported], transfer="copy")
-        assert_same(stock, ours)
-        assert ours.sql("SELECT doc FROM collection WHERE name = 'best'") == [("The best ones.",)]
 
 
 @pytest.mark.parametrize(
