@@ -171,6 +171,24 @@ def test_what_was_taken_away_by_hand(repository, exports, tmp_path):
     assert "1 datastore records belong to no registered dataset" in verify(str(repository)).failures
 
 
+def test_open_chains(repository, exports, tmp_path):
+    """They are known without the exports; a child that is there and not in its chain is wrong."""
+    bias, flat = sets(exports, tmp_path / "source")
+    replicate(repository, [flat])
+    for wanted, described in (([], []), ([flat], COLLECTIONS)):
+        result = verify(str(repository), wanted, described)
+        assert result.ok, result.failures
+        assert result.open_chains == result.to_dict()["open_chains"] == {"all": ["calibs"]}
+        assert "open chain all: no collection calibs" in result.report()
+    Butler.from_config(str(repository), writeable=True).collections.register("calibs", CollectionType.CHAINED)
+    assert verify(str(repository)).failures == ["chain all is [run/flat] and should be [run/flat, calibs]"]
+    replicate(repository, [bias])
+    result = verify(str(repository), [bias, flat], COLLECTIONS)
+    assert result.ok, result.failures
+    assert result.open_chains == {}
+    assert repository.sql("SELECT doc FROM collection WHERE name = 'all'") == [(None,)]
+
+
 def test_a_set_without_exports_is_named(repository, tmp_path):
     with pytest.raises(ReplicaError, match=r"import set 'none': .*/nothing/\*.yaml: no such file or folder"):
         verify(str(repository), [{"name": "none", "exports": str(tmp_path / "nothing" / "*.yaml")}])

@@ -293,7 +293,7 @@ class Collections:
                 self._take(name, [child])
                 if cycle := self._cycle(name):
                     if asked.keys() & set(cycle):
-                        raise _contains_itself(cycle)
+                        raise _contains_itself(cycle, f", which waits for '{child}',")
                     # Made by somebody else: no reason to fail here, it stays open.
                     self._chains[name] = without
         changed = [name for name, chain in self._chains.items() if chain != self._before.get(name)]
@@ -344,10 +344,10 @@ class Collections:
         )
 
 
-def _contains_itself(cycle: Sequence[str]) -> ConflictError:
+def _contains_itself(cycle: Sequence[str], explanation: str = "") -> ConflictError:
     return ConflictError(
-        f"Chain '{cycle[0]}' would contain itself: {' -> '.join(cycle)}. "
-        "Leave one of them out, or take the one from the children of the other."
+        f"Chain '{cycle[0]}'{explanation} would contain itself: {' -> '.join(cycle)}. "
+        "Leave one of these chains out, or correct their children."
     )
 
 
