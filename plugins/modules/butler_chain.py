@@ -11,7 +11,7 @@ short_description: Make the chains of a Butler repository
 description:
   - Lets CHAINED collections search their children in the order that is described. Children that a chain has already and
     that are not described stay, at its end. Nothing is ever removed.
-  - A child that does not exist is left out and reported as open.
+  - A child that does not exist is reported as open. The chain gets it in its place when it comes, with whichever module.
   - Either one chain (O(name), O(children)), which is made in any case, or a description of many collections
     (O(collections)), of which only those are made that the repository needs.
   - Runs with a Python that has C(butler_replica), see the role C(lsst_stack).
@@ -110,12 +110,19 @@ after:
   returned: with O(name)
   type: list
   elements: str
+completed:
+  description: Other chains that waited for something that is there now, each as in C(chains).
+  returned: with O(name)
+  type: list
+  elements: dict
 made:
   description: Type by name of the RUN, CALIBRATION and TAGGED collections that were made.
   returned: with O(collections)
   type: dict
 chains:
-  description: C(name), children C(before) and C(after), and C(open) children of each chain.
+  description:
+    - C(name), children C(before) and C(after), and C(open) children of each chain. Behind those described come others that
+      waited for something that is there now.
   returned: with O(collections)
   type: list
   elements: dict

@@ -24,7 +24,7 @@ def chain(
     """Let the CHAINED collection NAME search CHILD... in this order.
 
     The chain is made if there is none. Children that it has already and that
-    are not named stay at its end; one that does not exist is left out and
-    reported as open.
+    are not named stay at its end; one that does not exist is reported as open,
+    and gets its place when it comes.
     """
     report(set_chain(repo, name, children, doc=doc, dry_run=dry_run), as_json=as_json)
