@@ -47,7 +47,7 @@ printf '%s' "$line"
 _STOP = """
 exec 2>/dev/null
 n=0; while [ ! -s {progress} ] && [ $n -lt 30 ]; do sleep 0.1; n=$((n+1)); done
-read -r pid <{progress} && kill -TERM -- "-$pid" && sleep 0.5
+read -r pid <{progress} && kill -TERM "-$pid" && kill -CONT "-$pid"; sleep 0.5
 rm -f {files}
 """
 

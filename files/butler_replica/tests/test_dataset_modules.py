@@ -42,6 +42,7 @@ def run_module(tmp_path):
                 **os.environ,
                 "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
                 "ANSIBLE_HOME": str(tmp_path / "home"),
+                "ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs"),
                 "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
                 "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
             },
