@@ -1,15 +1,16 @@
 """Bringing what an old export says into the dimension universe of a repository.
 
 The migrations are those of `lsst.daf.butler.transfers.YamlRepoImportBackend`
-(universes before 1, 2 and 6), and one more: ``visit_definition`` lost its
-visit system in universe 2.
+(universes before 1, 2 and 6), and those that it lacks: ``visit_definition``
+lost its visit system in universe 2, and exposures of before October 2020 have
+neither an ``obs_id`` nor a day of observation.
 """
 
 from __future__ import annotations
 
 __all__ = ["MigratedDimensions", "dataset_type", "migrate_dimensions"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,23 +58,25 @@ def migrate_dimensions(
     Raises
     ------
     ExportError
-        Raised if an element or a column is not known to the universe.
+        Raised if an element or a column is not known to the universe, or if
+        what is needed for a migration is not in the records.
     """
     rows: Rows = {
         element: [dict(row) for row in element_rows] for element, element_rows in export.dimensions.items()
     }
     notices: list[str] = []
     if export.universe_namespace == universe.namespace:
-        classes = {**instrument_classes}
-        classes.update((row["name"], row["class_name"]) for row in rows.get("instrument", ()))
-        if export.universe_version < 2 and "visit_system_membership" in universe:
-            _migrate_visit_systems(rows)
-        if export.universe_version < 1:
-            _drop_seeing(rows, universe)
-            _add_visit_day_obs(rows, classes)
-        if export.universe_version < 6 and "day_obs" in universe:
-            _add_groups(rows)
-            notices += _add_day_obs(rows, classes)
+        try:
+            classes = {**instrument_classes}
+            classes.update((row["name"], row["class_name"]) for row in rows.get("instrument", ()))
+            notices = _migrate(rows, export.universe_version, universe, classes)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ExportError(
+                export.path,
+                f"has visits or exposures that cannot be brought from universe {export.universe_version} to "
+                f"{universe.version} ({type(error).__name__}: {error}).",
+                remedy="Is the file complete? Copy or export it again.",
+            ) from error
     elif rows:
         raise ExportError(
             export.path,
@@ -115,7 +118,7 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
             export.path,
             f"dataset type {item.name!r} has the dimensions {', '.join(unknown)}, which universe "
             f"{universe.version} of this repository does not have.",
-            remedy=_unknown_remedy(unknown),
+            remedy=_NEWER,
         )
     try:
         return DatasetType(
@@ -129,52 +132,88 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
         raise ExportError(export.path, f"dataset type {item.name!r} cannot be made: {error}.") from error
 
 
-def _unknown_remedy(names: Iterable[str]) -> str:
-    if "calibration_label" in names:
-        return "Exports from before October 2020 have calibration labels; export the data again."
-    return "The export is newer than the repository: make the repository with a newer lsst-daf-butler."
+_NEWER = "The export is newer than the repository: make the repository with a newer lsst-daf-butler."
 
 
-def _migrate_visit_systems(rows: Rows) -> None:
-    """Universe 2: a visit can belong to several visit systems."""
-    for visit in rows.get("visit", ()):
-        if "visit_system" in visit:
-            rows.setdefault("visit_system_membership", []).append(
-                {
-                    "instrument": visit["instrument"],
-                    "visit_system": visit.pop("visit_system"),
-                    "visit": visit["id"],
-                }
-            )
-    for definition in rows.get("visit_definition", ()):
-        definition.pop("visit_system", None)
+def _migrate(rows: Rows, version: int, universe: DimensionUniverse, classes: Mapping[str, str]) -> list[str]:
+    """Bring records from one universe to another, in place; say what a reader should know of it."""
+    if version < 1:
+        _rename_obs_id(rows)
+        _drop_seeing(rows, universe)
+        _add_missing_day_obs(rows, classes)
+    if version < 2 and "visit_system_membership" in universe:
+        _migrate_visit_systems(rows)
+    if version < 6 and "day_obs" in universe:
+        _add_groups(rows)
+        return _add_day_obs(rows, classes)
+    return []
+
+
+def _rename_obs_id(rows: Rows) -> None:
+    """Universe 0, until October 2020: the observation identifier was the exposure's name."""
+    for exposure in rows.get("exposure", ()):
+        if "name" in exposure:
+            exposure["obs_id"] = exposure.pop("name")
 
 
 def _drop_seeing(rows: Rows, universe: DimensionUniverse) -> None:
     """Universe 1: visits have no seeing."""
-    if "seeing" not in universe["visit"].metadata.names:
+    if "visit" in universe and "seeing" not in universe["visit"].metadata.names:
         for visit in rows.get("visit", ()):
             visit.pop("seeing", None)
 
 
-def _add_visit_day_obs(rows: Rows, classes: Mapping[str, str]) -> None:
-    """Universe 1: visits have a day of observation."""
+def _add_missing_day_obs(rows: Rows, classes: Mapping[str, str]) -> None:
+    """Universe 1: visits and exposures have a day of observation."""
+    for element in ("visit", "exposure"):
+        for row in rows.get(element, ()):
+            if row.get("day_obs") is None:
+                if row.get("datetime_begin") is None:
+                    raise ValueError(
+                        f"{element} {row['id']} of {row['instrument']} has neither a day of observation nor a time"
+                    )
+                date = row["datetime_begin"].tai
+                if offset := _day_obs_offset(classes.get(row["instrument"]), date):
+                    date = date - astropy.time.TimeDelta(offset, format="sec", scale="tai")
+                row["day_obs"] = int(date.strftime("%Y%m%d"))
+
+
+def _migrate_visit_systems(rows: Rows) -> None:
+    """Universe 2: a visit can belong to several visit systems, and has a sequence number."""
+    memberships: dict[tuple[str, int, int], None] = {}
     for visit in rows.get("visit", ()):
-        if visit.get("day_obs") is None:
-            date = visit["datetime_begin"].tai
-            if offset := _day_obs_offset(classes.get(visit["instrument"]), date):
-                date = date - astropy.time.TimeDelta(offset, format="sec", scale="tai")
-            visit["day_obs"] = int(date.strftime("%Y%m%d"))
+        system = visit.pop("visit_system", None)
+        if system is not None:
+            memberships[visit["instrument"], system, visit["id"]] = None
+    exposures = {(row["instrument"], row["id"]): row for row in rows.get("exposure", ())}
+    first: dict[tuple[str, int], int] = {}
+    for definition in rows.get("visit_definition", ()):
+        instrument, visit_id = definition["instrument"], definition["visit"]
+        system = definition.pop("visit_system", None)
+        if system is not None:
+            memberships[instrument, system, visit_id] = None
+        number = exposures.get((instrument, definition["exposure"]), {}).get("seq_num")
+        if number is not None:
+            first[instrument, visit_id] = min(number, first.get((instrument, visit_id), number))
+    for visit in rows.get("visit", ()):
+        if (visit["instrument"], visit["id"]) in first:
+            visit.setdefault("seq_num", first[visit["instrument"], visit["id"]])
+    if memberships:
+        rows.setdefault("visit_system_membership", []).extend(
+            {"instrument": instrument, "visit_system": system, "visit": visit_id}
+            for instrument, system, visit_id in memberships
+        )
 
 
 def _add_groups(rows: Rows) -> None:
     """Universe 6: a group of exposures is a dimension."""
     groups: dict[tuple[str, str], None] = {}
     for exposure in rows.get("exposure", ()):
-        if "group_name" in exposure:
-            exposure["group"] = exposure.pop("group_name")
-            exposure.pop("group_id", None)
-            groups[exposure["instrument"], exposure["group"]] = None
+        exposure.pop("group_id", None)
+        if "group" not in exposure:
+            # An exposure without a group is one of its own.
+            exposure["group"] = exposure.pop("group_name", None) or str(exposure["id"])
+        groups[exposure["instrument"], exposure["group"]] = None
     if groups:
         rows.setdefault("group", []).extend(
             {"instrument": instrument, "name": name} for instrument, name in groups
@@ -229,7 +268,7 @@ def _make_records(
             export.path,
             f"has records of {', '.join(unknown)}, which universe {universe.version} of this "
             "repository does not have.",
-            remedy=_unknown_remedy(unknown),
+            remedy=_NEWER,
         )
     records: dict[str, list[DimensionRecord]] = {}
     for element in universe.sorted(rows):
@@ -243,6 +282,7 @@ def _make_records(
                     export.path,
                     f"does not fit universe {universe.version} of this repository: {error}.",
                     where=f"{element.name} record {number}",
+                    remedy=_NEWER if export.universe_version > universe.version else "",
                 ) from error
         records[element.name] = list(made.values())
     return records
