@@ -17,6 +17,9 @@ __all__ = [
 
 from pathlib import Path
 
+_LONGEST = 2000
+"""Characters of a problem; what an export has where a name is expected can be megabytes."""
+
 
 class ReplicaError(Exception):
     """Base class: a problem that a user can understand and act upon."""
@@ -39,6 +42,8 @@ class ExportError(ReplicaError):
 
     def __init__(self, path: Path, problem: str, *, where: str = "", remedy: str = "") -> None:
         self.path = path
+        if len(problem) > _LONGEST:
+            problem = f"{problem[:_LONGEST]} ..."
         self.problem = problem
         self.where = where
         self.remedy = remedy

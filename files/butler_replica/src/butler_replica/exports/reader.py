@@ -13,7 +13,7 @@ __all__ = ["read_export"]
 
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -41,6 +41,12 @@ FORMAT_VERSION = (1, 0, 2)
 
 _INTEGER_ID_NAMESPACE = uuid.UUID("4d4851f4-2890-4d41-8779-5f38a3f5062b")
 """Namespace of the UUIDs that the butler gives to the integer ids of old exports."""
+
+_TEXTS = ("type", "element", "name", "collection_type", "dataset_type", "run", "collection", "storage_class")
+"""Keys of items whose values are text."""
+
+_ALIASED = 1_000_000
+"""Values that may be repeated by aliases; a few lines could stand for billions."""
 
 _TRUNCATED = "Is the file complete? Copy or export it again."
 _NOT_AN_EXPORT = "Butler exports begin with 'description: Butler Data Repository Export'."
@@ -81,6 +87,8 @@ def read_export(path: Path) -> ExportFile:
         raise ExportError(path, f"cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ExportError(path, f"no valid YAML: {error}.", remedy=_NOT_AN_EXPORT) from error
+    except RecursionError as error:
+        raise ExportError(path, "is nested too deeply.", remedy=_NOT_AN_EXPORT) from error
     modernize(export)
     return export
 
@@ -103,6 +111,10 @@ def _as_time(value: Any) -> Any:
     return astropy.time.Time(value, scale="utc") if isinstance(value, datetime) else value
 
 
+def _are_texts(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
+
+
 class _Reader:
     """One pass over one file.
 
@@ -123,6 +135,9 @@ class _Reader:
         # Any: the types of the C loader's events are not described anywhere.
         self._loader: Any = _Loader(self._canonical)
         self._anchors: dict[str, Any] = {}
+        self._weights: dict[str, int] = {}
+        self._values = 0
+        self._aliased = 0
         # Plain scalars and times repeat from record to record: instrument
         # names, detectors, dates.
         self._known: dict[tuple[str | None, str], Any] = {}
@@ -184,7 +199,10 @@ class _Reader:
                 f"is of export format {text}; this project reads format 1.0.0 to {known}.",
                 remedy="Update dc2-replica, or export again with an older lsst-daf-butler.",
             )
-        self._export.universe_version = int(header.get("universe_version") or 0)
+        universe_version = header.get("universe_version") or 0
+        if not isinstance(universe_version, int) or universe_version < 0:
+            self._fail(f"has the universe version {universe_version!r}, which is no version.")
+        self._export.universe_version = universe_version
         self._export.universe_namespace = str(header.get("universe_namespace") or "daf_butler")
 
     # Items
@@ -223,6 +241,9 @@ class _Reader:
                 records = self._read_dataset_records(str(item.get("dataset_type")))
             else:
                 item[key] = self._value(self._loader.get_event())
+        for key in _TEXTS:
+            if not isinstance(item.get(key, ""), str):
+                self._fail(f"an item has the {key} {item[key]!r}, which is no text.", start)
         kind: str | None = item.get("type")
         try:
             if kind == "dataset":
@@ -242,6 +263,8 @@ class _Reader:
                     item["name"], CollectionItem(item["name"], CollectionType.RUN, None, ())
                 )
             elif kind == "dataset_type":
+                if not isinstance(item["dimensions"], list) or not _are_texts(item["dimensions"]):
+                    self._fail(f"dataset type {item['name']!r} has dimensions that are no names.", start)
                 self._export.dataset_types[item["name"]] = DatasetTypeItem(
                     item["name"],
                     tuple(item["dimensions"]),
@@ -254,7 +277,7 @@ class _Reader:
                 self._fail(f"has an item of the unknown type {kind!r}.", start, remedy=_NOT_AN_EXPORT)
         except KeyError as error:
             self._fail(f"a {kind} item has no {error}.", start, remedy=_TRUNCATED)
-        except (TypeError, AttributeError) as error:
+        except (TypeError, AttributeError, ValueError, IndexError) as error:
             self._fail(f"a {kind} item is malformed ({error}).", start, remedy=_TRUNCATED)
         return kind
 
@@ -279,6 +302,8 @@ class _Reader:
             # Old exports have pairs of a child and dataset type restrictions,
             # which butlers no longer know.
             children = tuple(c if isinstance(c, str) else c[0] for c in item["children"])
+        if not _are_texts(children) or not isinstance(item.get("doc"), str | None):
+            self._fail(f"collection {item['name']!r} has children or a doc that are no text.", start)
         self._export.collections[item["name"]] = CollectionItem(
             item["name"], collection_type, item.get("doc"), children
         )
@@ -297,6 +322,8 @@ class _Reader:
                     if "timespan" in entry
                     else Timespan(_as_time(entry["begin"]), _as_time(entry["end"]))
                 )
+                if not isinstance(timespan, Timespan):
+                    self._fail(f"has the timespan {timespan!r}, which is none.", start)
                 ids = [self._dataset_id(value, start) for value in entry["dataset_ids"]]
                 certifications.append(Certification(timespan, ids))
         else:
@@ -386,11 +413,17 @@ class _Reader:
     def _value(self, event: Any) -> Any:
         kind = type(event)
         value: Any
+        before = self._values
+        self._values += 1
         if kind is yaml.ScalarEvent:
             value = self._scalar(event)
         elif kind is yaml.AliasEvent:
             if event.anchor not in self._anchors:
                 self._fail(f"refers to the unknown anchor {event.anchor!r}.", event)
+            self._values += self._weights[event.anchor]
+            self._aliased += self._weights[event.anchor]
+            if self._aliased > _ALIASED:
+                self._fail("repeats values by aliases without end.", event, remedy=_NOT_AN_EXPORT)
             return self._anchors[event.anchor]
         elif event.tag is not None and not event.tag.startswith("tag:yaml.org,2002:"):
             value = self._construct(self._node(event), event)
@@ -410,6 +443,7 @@ class _Reader:
                     self._fail(f"has the key {key!r}, which is no text.", event)
         if event.anchor is not None:
             self._anchors[event.anchor] = value
+            self._weights[event.anchor] = self._values - before
         return value
 
     def _scalar(self, event: Any) -> Any:
