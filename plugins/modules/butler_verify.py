@@ -96,7 +96,7 @@ skipped_collections:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import progress, run
 
 
 def main() -> None:
@@ -113,7 +113,8 @@ def main() -> None:
     def verb() -> Any:
         from butler_replica.verify import verify
 
-        result = verify(module.params["repo"], module.params["sets"], module.params["collections"])
+        given = module.params
+        result = verify(given["repo"], given["sets"], given["collections"], progress=progress("verify"))
         if not result.ok:
             message = f"{module.params['repo']}: {len(result.failures)} things do not hold: "
             module.fail_json(msg=message + "; ".join(result.failures[:20]) + ".", **result.to_dict())

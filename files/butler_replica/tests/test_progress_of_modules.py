@@ -133,7 +133,7 @@ def test_shown_while_it_runs(play, make_repository):
     shown = running.finish()
     assert running.process.returncode == 0, shown
     lines = [line for line in shown.splitlines() if line.startswith(("progress:", "changed:"))]
-    assert f"[localhost] => import set raw: 0 of {EXPORTS} files, 0 datasets" in lines[0]
+    assert f"[localhost] => import set raw: 0 of {EXPORTS} files" in lines[0]
     assert f"import set raw: {EXPORTS} of {EXPORTS} files, {DATASETS} datasets" in lines[-2]
     assert lines[-1] == "changed: [localhost]"
     assert count(repository) == DATASETS

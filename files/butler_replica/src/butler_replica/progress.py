@@ -18,7 +18,7 @@ class Report(NamedTuple):
 
     total: int
     datasets: int = 0
-    """Datasets dealt with so far."""
+    """Datasets dealt with so far; 0 where they are not counted."""
 
     files: int = 0
     """Export files that are done."""
@@ -63,7 +63,9 @@ class Meter:
             self._first, self._since = report, time.monotonic()
         if not report.of_files:
             return f"{report.done:,} of {report.total:,}"
-        counts = f"{report.files:,} of {report.of_files:,} files, {report.datasets:,} datasets"
+        counts = f"{report.files:,} of {report.of_files:,} files"
+        if report.datasets:
+            counts += f", {report.datasets:,} datasets"
         seconds = time.monotonic() - self._since
         if (new := report.datasets - self._first.datasets) > 0 and seconds > 0:
             counts += f", {new / seconds:,.0f}/s"
@@ -83,7 +85,7 @@ class Meter:
             A line for a reader.
         """
         line = f"{self._what}: {self.counts(report)}"
-        assert self._first is not None  # noqa: S101 (by counts)
+        assert self._first is not None  # noqa: S101 (counts sets it)
         seconds = time.monotonic() - self._since
         if report.done >= report.total:
             return f"{line}, after {_duration(seconds)}"

@@ -30,6 +30,7 @@ from .inventory import Group, Inventory, State, as_bytes, take_inventory
 from .listing import Listing, Placeholders
 from .open_chains import Collections, merge_children
 from .plan import ASSOCIATED
+from .progress import Progress, Report
 from .sets import Collection, ImportSet, parse_collections, parse_sets
 
 
@@ -182,6 +183,7 @@ def verify(
     collections: Iterable[Collection | Mapping[str, Any]] = (),
     *,
     placeholders: Placeholders = "missing",
+    progress: Progress | None = None,
 ) -> VerifyResult:
     """Compare registry, datastore and disk with what the exports promised.
 
@@ -200,6 +202,8 @@ def verify(
         Whether an empty file or a Git LFS pointer is ``missing`` or good
         (``accept``) for datasets that no import set promised; for the others
         their set says it.
+    progress : `~collections.abc.Callable`, optional
+        Called for each export file.
 
     Returns
     -------
@@ -208,14 +212,14 @@ def verify(
     """
     sets = parse_sets(sets)
     described = parse_collections(collections)
-    exports = {one.name: _find(one) for one in sets}
+    told = _tell({one.name: _find(one) for one in sets}, progress)
     butler = open_butler(repo)
     result = VerifyResult(str(repo))
     with database_errors(repo):
         inventory = take_inventory(butler, placeholders=True)
         comparison = _Comparison(inventory, placeholders)
         for one in sets:
-            result.datasets += comparison.check_set(one, exports[one.name])
+            result.datasets += comparison.check_set(one, told[one.name])
         result.datasets += comparison.check_rest()
         for check in result.datasets:
             where = f"{check.dataset_type} in {check.run}"
@@ -233,6 +237,26 @@ def _find(one: ImportSet) -> list[Path]:
         return find_exports(one.exports)
     except ReplicaError as error:
         raise ReplicaError(f"import set '{one.name}': {error}") from error
+
+
+def _tell(exports: Mapping[str, list[Path]], progress: Progress | None) -> dict[str, Iterator[Path]]:
+    """Return the export files of each set, to be gone through one set after the other, and tell how far that is."""
+    sizes = [path.stat().st_size for paths in exports.values() for path in paths]
+    done = 0
+
+    def report(doing: str) -> None:
+        if progress is not None:
+            progress(Report(sum(sizes[:done]), sum(sizes), 0, done, len(sizes), doing))
+
+    def each(paths: list[Path]) -> Iterator[Path]:
+        nonlocal done
+        for path in paths:
+            report(f"{path.name}: comparing")
+            yield path
+            done += 1
+            report("")
+
+    return {name: each(paths) for name, paths in exports.items()}
 
 
 class _Promises:

@@ -13,6 +13,7 @@ import click
 from .. import verify as verb
 from ..sets import Collection, ImportSet, load_description, parse_sets
 from ._common import import_options, json_option, repo_argument, report, reports_errors
+from ._progress import shown_progress
 
 
 @click.command()
@@ -49,7 +50,8 @@ def verify(
         sets, described = load_description(description)
     elif exports:
         sets = parse_sets([{"name": "exports", "exports": list(exports), **options}])
-    result = verb.verify(repo, sets, described, placeholders=options["placeholders"])
+    with shown_progress("verify") as progress:
+        result = verb.verify(repo, sets, described, placeholders=options["placeholders"], progress=progress)
     report(result, as_json=as_json)
     if not result.ok:
         sys.exit(1)
