@@ -154,8 +154,8 @@ def drop_schema(registry: str, schema: str) -> None:
 
 
 @click.command()
-@click.option("--visits", default=500, show_default=True, help="Number of visits.")
-@click.option("--tracts", default=1000, show_default=True, help="Number of tracts.")
+@click.option("--visits", default=250, show_default=True, help="Number of visits.")
+@click.option("--tracts", default=500, show_default=True, help="Number of tracts.")
 @click.option("--all-sky", is_flag=True, help="All tracts.")
 @click.option("--registry", metavar="URL", help="A PostgreSQL database instead of SQLite.")
 @click.option("--one", nargs=2, type=(str, int), hidden=True)

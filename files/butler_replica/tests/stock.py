@@ -6,7 +6,7 @@ import contextlib
 import re
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lsst.daf.butler import Butler, FormatterV2
@@ -21,10 +21,10 @@ class _AnyExtension(FormatterV2):
 
 
 @contextlib.contextmanager
-def formatter_classes(export: Path) -> Iterator[None]:
-    """Make the formatters that an export names importable while the context lasts."""
+def formatters(names: Iterable[str]) -> Iterator[None]:
+    """Make formatters importable while the context lasts."""
     before = dict(sys.modules)
-    for name in set(re.findall(r"formatter: (\S+)", export.read_text())):
+    for name in names:
         module_name, _, class_name = name.rpartition(".")
         if module_name.startswith("lsst.daf.butler."):
             continue
@@ -45,6 +45,11 @@ def formatter_classes(export: Path) -> Iterator[None]:
     finally:
         for name in sys.modules.keys() - before.keys():
             del sys.modules[name]
+
+
+def formatter_classes(export: Path) -> contextlib.AbstractContextManager[None]:
+    """Make the formatters that an export names importable while the context lasts."""
+    return formatters(set(re.findall(r"formatter: (\S+)", export.read_text())))
 
 
 def stock_import(repo: Path, export: Path, artifacts: Path, transfer: str) -> None:
