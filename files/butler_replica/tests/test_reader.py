@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import random
 import uuid
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 from lsst.daf.butler import CollectionType, Timespan
+from lsst.sphgeom import Angle, Box, Circle, Region, UnitVector3d
 
 from butler_replica.errors import ExportError, ReplicaError
 from butler_replica.exports.files import find_exports
@@ -227,3 +229,88 @@ class TestFindExports:
             find_exports([tmp_path / "a"])
         with pytest.raises(ReplicaError, match="No export was given"):
             find_exports([])
+
+
+class TestOldForms:
+    """What exporters have written since 2020, where a YAML loader alone does not do."""
+
+    @staticmethod
+    def tract(region: str) -> str:
+        return f"""\
+version: 0
+data:
+- type: dimension
+  element: tract
+  records:
+  - {{skymap: sky, id: 1, region: {region}}}
+"""
+
+    def test_region_of_early_2020(self, write) -> None:
+        region = Circle(UnitVector3d(1, 0, 0), Angle(0.1))
+        encoded = base64.b64encode(region.encode()).decode()
+        pickled = f"!!python/object/new:lsst.sphgeom.circle.Circle {{state: !!binary {encoded}}}"
+        export = read_export(write(self.tract(pickled)))
+        assert export.dimensions["tract"][0]["region"] == region
+
+    @pytest.mark.parametrize(
+        "region", [Circle(UnitVector3d(1, 0, 0), Angle(0.1)), Box.fromDegrees(0, 0, 1, 1)]
+    )
+    def test_other_regions(self, write, region: Region) -> None:
+        text = yaml.dump(region, default_flow_style=True).strip()
+        export = read_export(write(self.tract(text)))
+        assert export.dimensions["tract"][0]["region"] == region
+
+    def test_objects_are_not_made(self, write, tmp_path: Path) -> None:
+        made = tmp_path / "made"
+        with pytest.raises(ExportError, match="not known here"):
+            read_export(write(self.tract(f"!!python/object/apply:os.mkdir [{made}]")))
+        assert not made.exists()
+
+    def test_scalars_of_records(self, write) -> None:
+        """One id and one data id without lists, a null formatter, text that looks like something else."""
+        export = read_export(
+            write(
+                """\
+version: 1.0.0
+data:
+- {type: collection, collection_type: RUN, name: 'u/me:2', host: h, timespan_begin: null, timespan_end: null}
+- {type: dataset_type, name: a, dimensions: [instrument], storage_class: S}
+- type: dataset
+  dataset_type: a
+  run: 'u/me:2'
+  records:
+  - {dataset_id: 1, data_id: {instrument: '007'}, path: 'dir: a#b.fits', formatter: null}
+  - dataset_id: [2, 3]
+    data_id: [{instrument: 'null'}, {instrument: '2020-01-01'}]
+    path: both.fits
+- {type: dataset_type, name: empty, dimensions: [], storage_class: S}
+- {type: dataset, dataset_type: empty, run: 'u/me:2', records: []}
+"""
+            )
+        )
+        records = [(tuple(r.data_ids), r.path, r.formatter) for r in export.blocks[0].records]
+        assert records == [
+            (({"instrument": "007"},), "dir: a#b.fits", None),
+            (({"instrument": "null"}, {"instrument": "2020-01-01"}), "both.fits", None),
+        ]
+        assert not export.dataset_types["a"].is_calibration
+        assert export.n_datasets == 3
+        assert export.collections["u/me:2"].type is CollectionType.RUN
+
+    def test_native_times(self, write) -> None:
+        """Until July 2020 times were those of YAML itself, in UTC."""
+        export = read_export(
+            write(
+                """\
+version: 0
+data:
+- type: dimension
+  element: visit
+  records:
+  - {instrument: Cam, id: 1, datetime_begin: 2020-01-01 00:00:00, datetime_end: 2020-01-01 00:01:00.5}
+"""
+            )
+        )
+        (visit,) = export.dimensions["visit"]
+        assert visit["datetime_begin"].tai.isot == "2020-01-01T00:00:37.000"
+        assert visit["datetime_end"].tai.isot == "2020-01-01T00:01:37.500"

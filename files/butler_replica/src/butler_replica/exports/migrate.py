@@ -16,6 +16,7 @@ from typing import Any
 
 import astropy.time
 from lsst.daf.butler import DatasetType, DimensionRecord, DimensionUniverse, Timespan
+from lsst.sphgeom import Region
 from lsst.utils import doImportType
 
 from ..errors import ExportError
@@ -274,6 +275,10 @@ def _make_records(
     for element in universe.sorted(rows):
         made: dict[Any, DimensionRecord] = {}
         for number, row in enumerate(rows[element.name], 1):
+            if not isinstance(row.get("region"), Region | None):
+                raise ExportError(
+                    export.path, "has a region that is none.", where=f"{element.name} record {number}"
+                )
             try:
                 record = element.RecordClass(**row)
                 made[record.dataId.required_values] = record

@@ -22,6 +22,7 @@ import astropy.time
 import lsst.daf.butler.transfers  # noqa: F401  (registers the constructors of the tags)
 import yaml
 from lsst.daf.butler import CollectionType, Timespan
+from lsst.sphgeom import Region
 
 from ..errors import ExportError
 from .canonical import CanonicalRecords
@@ -48,6 +49,9 @@ _TEXTS = ("type", "element", "name", "collection_type", "dataset_type", "run", "
 _ALIASED = 1_000_000
 """Values that may be repeated by aliases; a few lines could stand for billions."""
 
+_YAML = "tag:yaml.org,2002:"
+_OBJECT = f"{_YAML}python/object"
+
 _TRUNCATED = "Is the file complete? Copy or export it again."
 _NOT_AN_EXPORT = "Butler exports begin with 'description: Butler Data Repository Export'."
 
@@ -57,6 +61,14 @@ class _Loader(yaml.CSafeLoader):
 
 
 _Loader.yaml_constructors = {**yaml.CSafeLoader.yaml_constructors, **yaml.SafeLoader.yaml_constructors}
+
+
+def _pickled_region(loader: Any, _suffix: str, node: Any) -> Region:
+    """Make a region of the form that it had until May 2020: its own encoding, in what looks like a pickle."""
+    return Region.decode(loader.construct_mapping(node)["state"])
+
+
+_Loader.add_multi_constructor(f"{_OBJECT}/new:lsst.sphgeom.", _pickled_region)
 
 
 def read_export(path: Path) -> ExportFile:
@@ -425,7 +437,7 @@ class _Reader:
             if self._aliased > _ALIASED:
                 self._fail("repeats values by aliases without end.", event, remedy=_NOT_AN_EXPORT)
             return self._anchors[event.anchor]
-        elif event.tag is not None and not event.tag.startswith("tag:yaml.org,2002:"):
+        elif event.tag is not None and (event.tag.startswith(_OBJECT) or not event.tag.startswith(_YAML)):
             value = self._construct(self._node(event), event)
         elif kind is yaml.SequenceStartEvent:
             value = []
