@@ -75,18 +75,11 @@ class ActionModule(ActionBase):
         files = [progress, f"{progress}.new"]
         with _interruptible():
             try:
-                try:
-                    job = self._start(progress, task_vars)
-                except AnsibleConnectionFailure:
-                    raise
-                except AnsibleError as error:
-                    # From one ordinary user to another, a module is handed over without a file or not at all.
-                    display.vv(f"{self._task.action} runs in the foreground: {error}")
+                job = self._start(progress, task_vars)
+                if job is None:
                     return None
-                if "ansible_job_id" not in job:
-                    return job
-                files.append(join_path(folder, job["ansible_job_id"]))
-                result = self._wait(folder, job["ansible_job_id"], progress, task_vars)
+                files.append(join_path(folder, job))
+                result = self._wait(folder, job, progress, task_vars)
             except AnsibleConnectionFailure:
                 # The job goes on. Whoever runs this again waits for its lock, and finds what it has done.
                 raise
@@ -97,17 +90,27 @@ class ActionModule(ActionBase):
             self._command("rm -f {files}", files)
         return result
 
-    def _start(self, progress: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
+    def _start(self, progress: str, task_vars: dict[str, Any] | None) -> str | None:
+        """Return the id of the job, or None where there can be none."""
         environment = self._task.environment
         self._task.environment = [*(environment or []), {"BUTLER_REPLICA_PROGRESS": progress}]
         self._task.async_val = _NO_LIMIT
         try:
-            return self._execute_module(task_vars=task_vars, wrap_async=True)
+            started = self._execute_module(task_vars=task_vars, wrap_async=True)
+        except AnsibleConnectionFailure:
+            raise
+        except AnsibleError as error:
+            # One ordinary user hands a module to another without a file, or not at all.
+            started = {"msg": error}
         finally:
             self._task.environment = environment
             self._task.async_val = 0
             # The wrapper removes its own temporary folder; those to come are removed as usual.
             self._cleanup_remote_tmp = True
+        if "ansible_job_id" in started:
+            return str(started["ansible_job_id"])
+        display.vv(f"{self._task.action} runs in the foreground: {started.get('msg')}")
+        return None
 
     def _wait(self, folder: str, job: str, progress: str, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Wait for the job, show how far it is, return its result."""
@@ -125,7 +128,8 @@ class ActionModule(ActionBase):
             except AnsibleConnectionFailure:
                 if time.monotonic() - seen > _GRACE:
                     raise
-                self._connection.reset()
+                with contextlib.suppress(AnsibleError):
+                    self._connection.reset()
                 continue
             finished = bool(result.pop("finished", False))
             now = time.monotonic()
