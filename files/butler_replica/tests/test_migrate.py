@@ -253,6 +253,27 @@ def test_export_newer_than_the_repository(tmp_path: Path, new: Document) -> None
     assert import_exports(tmp_path / "repo", [export], missing="register").changed
 
 
+def test_storage_class_of_another_stack(repository: Repository, tmp_path: Path, new: Document) -> None:
+    """An unknown storage class is an error with a remedy, and the remedy helps."""
+    (tmp_path / "4.yaml").write_text("{}")
+    other = copy.deepcopy(new)
+    next(i for i in other["data"] if i["type"] == "dataset_type")["storage_class"] = "OfMyOwn"
+    next(i for i in other["data"] if i["type"] == "dataset")["records"][0]["formatter"] = "my.own.Formatter"
+    export = write(other, tmp_path / "other.yaml")
+    with pytest.raises(
+        ExportError, match="'calexp' is of the storage class 'OfMyOwn'.*storageClasses: OfMyOwn"
+    ):
+        import_exports(repository, [export], transfer="copy")
+    config = repository.root / "butler.yaml"
+    config.write_text(
+        yaml.safe_dump(
+            {**yaml.safe_load(config.read_text()), "storageClasses": {"OfMyOwn": {"pytype": "dict"}}}
+        )
+    )
+    import_exports(repository, [export], transfer="copy")
+    assert repository.sql("SELECT storage_class FROM file_datastore_records") == [("OfMyOwn",)]
+
+
 def test_real_visits(repository: Repository, shared_exports: Path) -> None:
     """Visits of HSC in the form of universe 0, which the stock importer fails on."""
     export = shared_exports / "ap_verify_ci_cosmos_pdr2.20220519.89b5daf.yaml"

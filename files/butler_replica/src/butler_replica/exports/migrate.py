@@ -15,7 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import astropy.time
-from lsst.daf.butler import DatasetType, DimensionRecord, DimensionUniverse, Timespan
+from lsst.daf.butler import (
+    DatasetType,
+    DimensionRecord,
+    DimensionUniverse,
+    StorageClassFactory,
+    Timespan,
+)
 from lsst.sphgeom import Region
 from lsst.utils import doImportType
 
@@ -108,7 +114,8 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
     Raises
     ------
     ExportError
-        Raised if a dimension is not known to the universe.
+        Raised if a dimension is not known to the universe, or the storage
+        class to the butler.
     """
     dimensions = list(item.dimensions)
     if export.universe_version < 2 and {"visit", "visit_system"} <= set(dimensions):
@@ -120,6 +127,14 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
             f"dataset type {item.name!r} has the dimensions {', '.join(unknown)}, which universe "
             f"{universe.version} of this repository does not have.",
             remedy=_NEWER,
+        )
+    if item.storage_class not in StorageClassFactory():
+        raise ExportError(
+            export.path,
+            f"dataset type {item.name!r} is of the storage class {item.storage_class!r}, which this "
+            "lsst-daf-butler does not know.",
+            remedy=f"Define it in the repository's butler.yaml (storageClasses: {item.storage_class}: pytype: ...), "
+            "or use the release that has it.",
         )
     try:
         return DatasetType(
