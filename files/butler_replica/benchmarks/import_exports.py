@@ -31,7 +31,7 @@ from typing import Any
 import click
 import psycopg2
 import yaml
-from dimension_records import RAW, make_exposures
+from dimension_records import RAW, make_exposures, peak_megabytes
 from lsst.daf.butler import Butler, Config, DatasetType, DimensionUniverse
 from lsst.daf.butler.transfers import YamlRepoExportBackend
 from lsst.utils.iteration import chunk_iterable
@@ -121,8 +121,9 @@ def measure(how: str, repo: str, transfer: str, exports: str) -> dict[str, Any]:
             case _:
                 good = import_exports(repo, [exports], transfer=transfer).changed == (how == "replica")
         seconds = time.monotonic() - begin
-    peak = sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return {"seconds": seconds, "megabytes": peak / 1024, "good": good}
+    # Of an importer with several processes, the largest child counts beside it.
+    peak = peak_megabytes() + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return {"seconds": seconds, "megabytes": peak, "good": good}
 
 
 def in_process(how: str, repo: Path, transfer: str, exports: Path) -> dict[str, Any]:
@@ -279,7 +280,7 @@ def main(
         click.echo(json.dumps(measure(*json.loads(one))))
         return
     backends, transfers = backends or ("postgresql", "sqlite"), transfers or ("direct", "symlink")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 110)
     table = Table(title=f"Import of raws, export files: {chunks}", title_justify="left", box=box.SIMPLE)
     table.add_column("", no_wrap=True)
     table.add_column("", no_wrap=True)
