@@ -1,0 +1,168 @@
+"""Whether a database will take what a plan has for it.
+
+Dataset types and collections are registered before the transaction, so that a
+value that a table refuses would leave them behind: it is found beforehand.
+"""
+
+from __future__ import annotations
+
+__all__ = ["check_artifact", "check_plan", "check_records"]
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lsst.daf.butler import DimensionRecord, Timespan
+from lsst.sphgeom import Region
+
+from .errors import ExportError
+
+if TYPE_CHECKING:
+    from .plan import FilePlan
+
+_REMEDY = "Correct it in a copy of the export."
+
+_LONGEST = 2_000
+"""Characters of a name or a path: PostgreSQL has no entry in an index for much more."""
+
+_BOUNDED = 32
+"""Strings of more characters have columns of any length (`lsst.daf.butler.ddl`)."""
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (float, int),
+    "string": (str,),
+    "hash": (bytes,),
+    "bool": (bool,),
+    "region": (Region,),
+    "timespan": (Timespan,),
+}
+"""Python types of the values of a column, by the kind of the column."""
+
+
+def check_records(export: Path, records: Mapping[str, Iterable[DimensionRecord]]) -> None:
+    """Check dimension records, those that the repository has included.
+
+    Parameters
+    ----------
+    export : `pathlib.Path`
+        The export that they come from.
+    records : `~collections.abc.Mapping`
+        Records by element name, in the universe of the repository.
+
+    Raises
+    ------
+    ExportError
+        Raised if a column cannot hold the value that a record has for it.
+    """
+    for element, found in records.items():
+        for number, record in enumerate(found, 1):
+            for column in record.definition.schema.all:
+                value = getattr(record, column.name)
+                if problem := _column_problem(column, value):
+                    raise ExportError(
+                        export,
+                        f"{column.name} {problem}.",
+                        where=f"{element} record {number}",
+                        remedy=_REMEDY,
+                    )
+
+
+def check_plan(plan: FilePlan) -> None:
+    """Check the names of a plan.
+
+    Parameters
+    ----------
+    plan : `~butler_replica.plan.FilePlan`
+        A plan that is complete.
+
+    Raises
+    ------
+    ExportError
+        Raised if a table cannot hold one of them, or if a chain contains
+        itself.
+    """
+
+    def check(what: str, value: str, length: int = _LONGEST) -> None:
+        if problem := _text_problem(value, length):
+            raise ExportError(plan.export, f"{what} {problem}.", remedy=_REMEDY)
+
+    for item in plan.collections:
+        check(f"the name of collection {_short(item.name)}", item.name)
+    for name, children in plan.chains.items():
+        check(f"the name of chain {_short(name)}", name)
+        if name in children:
+            raise ExportError(plan.export, f"chain {name!r} has itself as a child.", remedy=_REMEDY)
+    for doc in (*(item.doc for item in plan.collections), *plan.docs.values()):
+        check("the documentation of a collection", doc or "-", 1 << 20)
+    for dataset_type in plan.dataset_types:
+        check(f"the name of dataset type {_short(dataset_type.name)}", dataset_type.name)
+        storage_class = dataset_type.storageClass_name
+        check(f"the storage class of {dataset_type.name}", storage_class)
+
+
+def check_artifact(export: Path, recorded: str, formatter: str) -> None:
+    """Check what the datastore is to note of an artifact.
+
+    Parameters
+    ----------
+    export : `pathlib.Path`
+        The export that it comes from.
+    recorded : `str`
+        Path below the root of the datastore, or a URI.
+    formatter : `str`
+        Name of the formatter.
+
+    Raises
+    ------
+    ExportError
+        Raised if a column cannot hold it, or if the artifact would go
+        elsewhere than into the repository.
+    """
+    for what, value in (("formatter", formatter), ("path", recorded)):
+        if problem := _text_problem(value, _LONGEST):
+            raise ExportError(export, f"the {what} {_short(value)} in the repository {problem}.", remedy=_REMEDY)
+    if ".." in recorded and ".." in PurePosixPath(recorded).parts:
+        raise ExportError(
+            export, f"the artifact {recorded!r} leads out of the repository.", remedy=_REMEDY
+        )
+
+
+def _column_problem(column: Any, value: Any) -> str:
+    if value is None:
+        return "" if column.nullable else "has no value"
+    if not _fits(column.type, value):
+        return f"is {_short(value)}, which is no {column.type}"
+    problem = ""
+    if column.type == "string" and (problem := _text_problem(value, column.length)):
+        problem = f"{_short(value)} {problem}"
+    elif column.type == "int" and not -(1 << 63) <= value < 1 << 63:
+        problem = f"is {_short(value)}, which no database can hold"
+    elif column.type == "hash" and len(value) > column.nbytes:
+        problem = f"has {len(value)} bytes; {column.nbytes} are allowed"
+    return problem
+
+
+def _fits(kind: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return kind == "bool"
+    return isinstance(value, _KINDS.get(kind, (object,)))
+
+
+def _text_problem(value: str, length: int) -> str:
+    if not value:
+        return "is empty"
+    if len(value) > length:
+        return f"has {len(value)} characters; {length} are allowed"
+    if "\0" in value:
+        return "has a NUL character in it"
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return "has characters that are no Unicode"
+    return ""
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]} ..."
