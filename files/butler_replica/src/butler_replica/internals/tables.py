@@ -93,7 +93,7 @@ class RegistryTable:
 
 @contextmanager
 def registry_tables(butler: Butler) -> Iterator[dict[str, RegistryTable]]:
-    """Read the tables of registry and datastore, in one transaction.
+    """Read the tables of registry and datastore; PostgreSQL shows them all as they are at one time.
 
     Generated keys read as the names that they stand for, positions in a chain
     as 1, 2, 3, validity ranges as nanoseconds, dataset ids as 32 hexadecimal
