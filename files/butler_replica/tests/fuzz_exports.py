@@ -1,0 +1,403 @@
+"""Import mutated and truncated exports: each is refused in words, and nothing has changed, or is imported right.
+
+python tests/fuzz_exports.py --count 1000 --seed 1
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import yaml
+from lsst.daf.butler import Butler, CollectionType
+
+from butler_replica.errors import ReplicaError
+from butler_replica.importer import import_exports
+from butler_replica.verify import verify
+from conftest import Repository
+from exports_for_tests import write_raws
+from registry_tables import registry_tables
+from small_repository import add_datasets, certify, tree
+
+SECONDS = 30
+"""Time that one case may take."""
+
+MEGABYTES = 2000
+"""Address space that all of them may take."""
+
+SCALARS: tuple[str, ...] = (
+    *("", "null", "~", "true", "-1", "0", "1.5", "1e400", ".nan", ".inf", "0x10", "1_000", "12:30:45"),
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775809", "9" * 400),
+    *("x" * 33, "x" * 65, "x" * 129, "x" * 257, "é" * 64, "x" * 100_000),
+    *("../../etc/passwd", "/", ".", "*", "a b", "a:b", "a,b", "raw.wcs", "_x", "1x", "x\\y", "%s{}", "✓"),
+    *("2022-01-01", "2022-13-45 00:00:00", "99999-01-01", "http://example.org/x", "file:///no/such"),
+    *("CHAINED", "TAGGED", "CALIBRATION", "RUN", "raw", "bias", "Cam/raw/few", "calib", "htm7", "visit"),
+)
+
+TAGS = (
+    *(
+        "tag:yaml.org,2002:int",
+        "tag:yaml.org,2002:float",
+        "tag:yaml.org,2002:binary",
+        "tag:yaml.org,2002:set",
+    ),
+    *("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:python/object/apply:os.system", "!uuid", "!unknown"),
+    *("!butler_time/tai/iso", "!lsst.daf.butler.Timespan", "!<lsst.sphgeom.Region>", "lsst.sphgeom.Region"),
+)
+
+
+def children(node: yaml.Node) -> list[Any]:
+    """Where the nodes below one can be replaced: their parent, and the way to them."""
+    if isinstance(node, yaml.SequenceNode):
+        return list(range(len(node.value)))
+    if isinstance(node, yaml.MappingNode):
+        return [(number, side) for number in range(len(node.value)) for side in (0, 1, 1, 1)]
+    return []
+
+
+def child(node: yaml.Node, place: Any) -> yaml.Node:
+    return node.value[place[0]][place[1]] if isinstance(place, tuple) else node.value[place]
+
+
+def replace(node: yaml.Node, place: Any, new: yaml.Node) -> None:
+    if isinstance(place, tuple):
+        pair = list(node.value[place[0]])
+        pair[place[1]] = new
+        node.value[place[0]] = tuple(pair)
+    else:
+        node.value[place] = new
+
+
+def scalar(value: str, style: str | None = None) -> yaml.ScalarNode:
+    loader = yaml.SafeLoader("")
+    tag = "tag:yaml.org,2002:str" if style else loader.resolve(yaml.ScalarNode, value, (True, False))
+    return yaml.ScalarNode(tag, value, style=style)
+
+
+def bomb() -> yaml.Node:
+    """A billion of nothing."""
+    node: yaml.Node = scalar("x")
+    for _ in range(9):
+        node = yaml.SequenceNode("tag:yaml.org,2002:seq", [node] * 10)
+    return node
+
+
+def endless() -> yaml.Node:
+    """A list that contains itself."""
+    node = yaml.SequenceNode("tag:yaml.org,2002:seq", [])
+    node.value += [node, node]
+    return node
+
+
+def mutate_structure(document: yaml.Node, rng: random.Random) -> None:
+    """Change one thing somewhere in the tree; each item of an export is as likely as the others."""
+    node, place = document, rng.choice(children(document))
+    while rng.random() < 0.8 and children(child(node, place)):
+        node = child(node, place)
+        place = rng.choice(children(node))
+    found = child(node, place)
+    kind = rng.randrange(12)
+    if kind <= 3:
+        replace(node, place, scalar(rng.choice(SCALARS), rng.choice((None, None, "'"))))
+    elif kind == 4:
+        del node.value[place[0] if isinstance(place, tuple) else place]
+    elif kind == 5:
+        node.value.insert(rng.randrange(len(node.value) + 1), rng.choice(node.value))
+    elif kind == 6:
+        rng.shuffle(node.value)
+    elif kind == 7:
+        wrapped = rng.choice(
+            (
+                yaml.SequenceNode("tag:yaml.org,2002:seq", [found] * rng.randrange(3)),
+                yaml.MappingNode("tag:yaml.org,2002:map", [(scalar("a"), found)]),
+                yaml.MappingNode("tag:yaml.org,2002:map", []),
+            )
+        )
+        replace(node, place, wrapped)
+    elif kind == 8 and isinstance(found, yaml.ScalarNode):
+        cut = found.value[: rng.randrange(len(found.value) + 1)]
+        replace(node, place, yaml.ScalarNode(found.tag, cut + rng.choice(("", "", "0", "x")), style="'"))
+    elif kind == 9:
+        found.tag = rng.choice(TAGS)
+    elif kind == 10:
+        replace(node, place, rng.choice((bomb, endless))())
+    else:
+        # Something that belongs elsewhere.
+        other: yaml.Node = document
+        while children(other) and rng.random() < 0.9:
+            other = child(other, rng.choice(children(other)))
+        replace(node, place, other)
+
+
+def mutate_lines(text: bytes, rng: random.Random) -> bytes:
+    """Delete, duplicate, swap, indent or cut lines."""
+    lines = text.splitlines(keepends=True)
+    one, other = rng.randrange(len(lines)), rng.randrange(len(lines))
+    kind = rng.randrange(8)
+    if kind == 0:
+        del lines[one : one + rng.randrange(1, 5)]
+    elif kind == 1:
+        lines[one:one] = lines[other : other + rng.randrange(1, 20)]
+    elif kind == 2:
+        lines[one], lines[other] = lines[other], lines[one]
+    elif kind <= 4:
+        del lines[one + 1 :]
+    elif kind == 5:
+        lines[one] = (
+            rng.choice((b" ", b"  ", b"\t", b"- ", b"? ", b"# ", b"%", b"--- ", b"...\n")) + lines[one]
+        )
+    elif kind == 6:
+        deep = rng.choice((900, 20_000))
+        lines[one] = lines[one].rstrip(b"\n") + b" " + b"[" * deep + b"]" * deep + b"\n"
+    else:
+        deep = rng.choice((900, 5_000))
+        lines[one] = lines[one].partition(b":")[0] + b": " + b"{a: " * deep + b"}" * deep + b"\n"
+    return b"".join(lines)
+
+
+def mutate_bytes(text: bytes, rng: random.Random) -> bytes:
+    """Cut, flip, insert, or encode otherwise."""
+    at = rng.randrange(len(text))
+    kind = rng.randrange(10)
+    if kind == 0:
+        return text[:at]
+    if kind == 1:
+        return text[:at] + bytes([rng.randrange(256)]) + text[at + 1 :]
+    if kind == 2:
+        junk = (
+            b"\0",
+            b"\xff\xfe",
+            b"\xc3",
+            b"\x1b",
+            b"\t",
+            b"\r",
+            b"&a ",
+            b"*a ",
+            b"!!",
+            b"\xe2\x80\xa8",
+            b"'",
+            b'"',
+        )
+        return text[:at] + rng.choice(junk) + text[at:]
+    if kind == 3:
+        return text.replace(b"\n", b"\r\n")
+    if kind == 4:
+        return text.decode().encode(rng.choice(("utf-8-sig", "utf-16", "utf-16-le", "utf-32", "cp037")))
+    if kind == 5:
+        return text[:at] + text[at + rng.randrange(200) :]
+    if kind == 6:
+        return text + rng.choice((text, b"---\n" + text, b"...\n", b"\n\n# end\n", b"\0\n"))
+    if kind == 7:
+        line = text.find(b"\n", at) + 1
+        return text[:line] + rng.choice((b"#", b"x: ", b"")) + b"x" * 5_000_000 + b"\n" + text[line:]
+    if kind == 8:
+        return text.replace(
+            b"universe_version: ", rng.choice((b"universe_version: 9", b"universe_version: -"))
+        )
+    return text.replace(
+        b"version: 1.0.", rng.choice((b"version: 1.9.", b"version: 0.0.", b"version: 1.0.x")), 1
+    )
+
+
+def mutate(text: bytes, rng: random.Random) -> bytes:
+    """Mutate an export, once or a few times."""
+    kind = rng.random()
+    if kind < 0.6:
+        document = yaml.compose(text, yaml.CSafeLoader)
+        for _ in range(rng.choice((1, 1, 1, 2, 3))):
+            mutate_structure(document, rng)
+        try:
+            return bytes(
+                yaml.serialize(document, Dumper=yaml.SafeDumper, encoding="utf-8", allow_unicode=True)
+            )
+        except (yaml.YAMLError, RecursionError, TypeError, ValueError):
+            return mutate_bytes(text, rng)
+    return mutate_lines(text, rng) if kind < 0.8 else mutate_bytes(text, rng)
+
+
+class Seed(NamedTuple):
+    """An export that is right."""
+
+    export: Path
+    artifacts: Path
+    missing: str
+
+
+def make_seeds(folder: Path, shared: Path | None) -> list[Seed]:
+    """Two exports made here, with their artifacts, and real ones."""
+    source = folder / "source"
+    Butler.makeRepo(source)
+    bias = add_datasets(source, folder / "files", count=3)
+    flat = add_datasets(source, folder / "files", kind="flat", run="run/flat", count=3)
+    certify(source, bias)
+    butler = Butler.from_config(source, writeable=True)
+    butler.collections.register("best", CollectionType.TAGGED, doc="The best ones.")
+    butler.registry.associate("best", flat[:2])
+    butler.collections.register("all", CollectionType.CHAINED)
+    butler.collections.redefine_chain("all", ["best", "calib", "run/bias", "run/flat"])
+    (folder / "small").mkdir()
+    export_file = folder / "small.yaml"
+    with butler.export(directory=str(folder / "small"), filename=str(export_file), transfer="copy") as export:
+        export.saveDatasets([*bias, *flat])
+        for name in ("best", "calib", "run/bias", "run/flat", "all"):
+            export.saveCollection(name)
+    raws = write_raws(folder / "raws", exposures=3, detectors=4)
+    seeds = [Seed(export_file, folder / "small", "fail"), Seed(raws, folder / "raws", "fail")]
+    for path in sorted(shared.glob("*.yaml")) if shared else ():
+        if path.stat().st_size < 200_000:
+            seeds.append(Seed(path, folder / "small", "register"))
+    return seeds
+
+
+class TakesTooLongError(Exception):
+    """A case did not end in time."""
+
+
+def _alarm(*_: object) -> None:
+    raise TakesTooLongError
+
+
+class Fuzzer:
+    """Runs cases, each on a repository of its own."""
+
+    def __init__(self, folder: Path, seeds: Sequence[Seed]) -> None:
+        self._folder = folder
+        self._seeds = seeds
+        self._start: dict[Path | None, Path] = {}
+
+    def _starting_point(self, seed: Seed | None) -> Path:
+        """An empty repository, or one with an export in it."""
+        key = seed and seed.export
+        if key not in self._start:
+            root = self._folder / f"start{len(self._start)}"
+            Butler.makeRepo(root)
+            self._start[key] = root
+            if seed is not None:
+                # Real exports that need others before them leave it empty.
+                with contextlib.suppress(ReplicaError):
+                    self._import(root, seed, seed.export)
+        return self._start[key]
+
+    @staticmethod
+    def _import(root: Path, seed: Seed, export: Path) -> Any:
+        return import_exports(
+            root,
+            [export],
+            artifacts=seed.artifacts,
+            missing=seed.missing,
+            transfer="copy",  # type: ignore[arg-type]
+        )
+
+    def run(self, number: int, rng: random.Random) -> tuple[str, Path]:
+        """Run one case; return how it ended and the export. Raises where it must not end so."""
+        seed = self._seeds[rng.choice((0, 1, rng.randrange(len(self._seeds))))]
+        export = self._folder / f"case{number}.yaml"
+        export.write_bytes(mutate(seed.export.read_bytes(), rng))
+        root = self._folder / "repository"
+        shutil.rmtree(root, ignore_errors=True)
+        start = self._starting_point(seed if rng.random() < 0.3 else None)
+        shutil.copytree(start, root)
+        repository = Repository(root, "sqlite", "repository", f"sqlite:///{root / 'gen3.sqlite3'}")
+        signal.alarm(SECONDS)
+        try:
+            try:
+                self._import(root, seed, export)
+            except ReplicaError as error:
+                signal.alarm(0)
+                assert export.name in str(error), f"the message does not name the file: {error}"
+                assert len(str(error)) < 5000, f"a message of {len(str(error))} characters"
+                assert tree(root) == tree(start), "the folder was changed"
+                before = Repository(start, "sqlite", "start", f"sqlite:///{start / 'gen3.sqlite3'}")
+                if digest(root) != digest(start):
+                    assert registry_tables(repository) == registry_tables(before), (
+                        f"changed although: {error}"
+                    )
+                return f"refused: {type(error).__name__}", export
+            self._check(repository, seed, export)
+        finally:
+            signal.alarm(0)
+        return "imported", export
+
+    def _check(self, repository: Repository, seed: Seed, export: Path) -> None:
+        described = {
+            "name": "case",
+            "exports": [str(export)],
+            "artifacts": str(seed.artifacts),
+            "missing": seed.missing,
+            "transfer": "copy",
+        }
+        failures = [f for f in verify(str(repository), [described]).failures if "no collection" not in f]
+        assert not failures, f"verify: {failures[:3]}"
+        before, rows = tree(repository.root), registry_tables(repository)
+        again = self._import(repository.root, seed, export)
+        assert not again.changed, f"the rerun changes something: {again.diff()}"
+        assert (tree(repository.root), registry_tables(repository)) == (before, rows)
+
+
+def digest(root: Path) -> str:
+    return hashlib.sha256((root / "gen3.sqlite3").read_bytes()).hexdigest()
+
+
+def fuzz(
+    count: int, seed: int, only: int | None, shared: Path | None, keep: Path
+) -> Iterator[tuple[int, str]]:
+    """Run cases; yield what became of each."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fuzzer = Fuzzer(folder, make_seeds(folder, shared))
+        for number in range(count) if only is None else [only]:
+            try:
+                outcome, export = fuzzer.run(number, random.Random(f"{seed}-{number}"))
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                keep.mkdir(exist_ok=True)
+                shutil.copy(folder / f"case{number}.yaml", keep)
+                said = "".join(traceback.format_exception(error, limit=-4))
+                yield number, f"WRONG: {said[:3000]}"
+            else:
+                export.unlink()
+                yield number, outcome
+
+
+@click.command()
+@click.option("--count", default=1000)
+@click.option("--seed", default=1)
+@click.option("--only", type=int, help="Run this case alone.")
+@click.option("--shared", type=click.Path(path_type=Path, exists=True), help="Folder of real exports.")
+@click.option("--keep", type=click.Path(path_type=Path), default=Path("fuzz"), help="Where wrong cases go.")
+def main(count: int, seed: int, only: int | None, shared: Path | None, keep: Path) -> None:
+    """Run the cases; fail if one ends as none may."""
+    os.environ["LSST_DB_AUTH"] = "/nonexistent"
+    signal.signal(signal.SIGALRM, _alarm)
+    limit = MEGABYTES << 20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    outcomes: Counter[str] = Counter()
+    for number, outcome in fuzz(count, seed, only, shared, keep):
+        outcomes[outcome.partition("\n")[0] if outcome.startswith("WRONG") else outcome] += 1
+        if outcome.startswith("WRONG"):
+            click.echo(f"case {number} (--seed {seed} --only {number}): {outcome}")
+    wrong = sum(n for outcome, n in outcomes.items() if outcome.startswith("WRONG"))
+    click.echo(
+        f"{outcomes.total()} cases: "
+        + ", ".join(f"{n} {o}" for o, n in outcomes.most_common() if "WRONG" not in o)
+    )
+    click.echo(f"{wrong} wrong")
+    sys.exit(bool(wrong))
+
+
+if __name__ == "__main__":
+    main()
