@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -391,32 +389,7 @@ class TestConflicts:
         assert (tree(repository.root), registry_tables(repository)) == (before, rows)
 
 
-class TestInterruption:
-    @pytest.mark.slow
-    def test_kill_at_random_moments(
-        self, make_repository: Callable[..., Repository], backend: str, real_export: Path, tmp_path: Path
-    ) -> None:
-        make_artifacts(artifact_paths(real_export), tmp_path / "artifacts")
-        clean, killed = make_repository(backend), make_repository(backend)
-        import_exports(clean, [real_export], artifacts=tmp_path / "artifacts", transfer="copy")
-        command = [
-            *(sys.executable, "-m", "butler_replica", "import", str(killed), str(real_export)),
-            *("--artifacts", str(tmp_path / "artifacts"), "--transfer", "copy"),
-        ]
-        started = time.monotonic()
-        # The first is killed at once, the last finishes.
-        for delay in (0.3, 0.7, 0.9, 1.1, 1.3, 1.5):
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-                time.sleep(delay)
-                process.send_signal(signal.SIGKILL)
-            kept = {name: content for name, content in tree(killed.root).items() if ".partial" not in name}
-            assert kept.items() <= tree(clean.root).items() | {("butler.yaml", kept["butler.yaml"])}
-            assert datasets(killed) == records(killed)
-        assert time.monotonic() - started > 5
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        assert_same(clean, killed)
-        assert tree(killed.root) | {"butler.yaml": ""} == tree(clean.root) | {"butler.yaml": ""}
-
+class TestRoom:
     @pytest.mark.slow
     @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
     def test_full_disk(self, exported: Path, tmp_path: Path) -> None:
@@ -438,23 +411,6 @@ class TestInterruption:
             assert json.loads(linked.stdout)["datasets"]["stored"] == 8
         finally:
             subprocess.run(["umount", small], check=True)
-
-    @pytest.mark.slow
-    def test_two_importers_at_once(
-        self, make_repository: Callable[..., Repository], backend: str, real_export: Path, tmp_path: Path
-    ) -> None:
-        make_artifacts(artifact_paths(real_export), tmp_path / "artifacts")
-        alone, shared = make_repository(backend), make_repository(backend)
-        import_exports(alone, [real_export], artifacts=tmp_path / "artifacts")
-        command = [
-            *(sys.executable, "-m", "butler_replica", "import", str(shared), str(real_export)),
-            *("--artifacts", str(tmp_path / "artifacts"), "--json"),
-        ]
-        both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-        outputs = [json.loads(process.communicate()[0]) for process in both]
-        assert [process.returncode for process in both] == [0, 0]
-        assert sorted(output["datasets"]["inserted"] for output in outputs) == [0, 202]
-        assert_same(alone, shared)
 
 
 class TestCommandLine:
