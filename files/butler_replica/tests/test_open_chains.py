@@ -386,15 +386,19 @@ class TestAssociatedCollections:
     ) -> None:
         declaring = make_export(a="RUN", calib="TAGGED", chain=["calib", "a"])
         with pytest.raises(
-            ConflictError, match=r"'calib' is CALIBRATION in .* TAGGED in .*remove it"
+            ConflictError, match=r"'calib' is CALIBRATION in .* TAGGED in .*Remove it \("
         ) as caught:
             import_exports(repository, [declaring, certified], missing="register")
         assert str(certified) in str(caught.value)
         assert repository.sql("SELECT * FROM dataset") == []
         # What the message says, done.
-        options = ["remove-collections", "--no-confirm", "--remove-from-parents", str(repository), "calib"]
-        butler = Path(sys.executable).with_name("butler")
-        subprocess.run([butler, *options], check=True, capture_output=True)
+        commands = str(caught.value).partition("Remove it (")[2].partition(")")[0].split("; ")
+        assert len(commands) == 2
+        for command in commands:
+            _, verb, *options = command.replace("REPO", str(repository)).split()
+            confirmed = ["--no-confirm"] if verb == "remove-collections" else []
+            butler = Path(sys.executable).with_name("butler")
+            subprocess.run([butler, verb, *confirmed, *options], check=True, capture_output=True)
         result = import_exports(repository, [certified, declaring], missing="register")
         assert "declared TAGGED; it is CALIBRATION in the repository" in result.files[1].notices[0]
         assert children(repository, "chain") == ["calib", "a"]

@@ -130,13 +130,19 @@ class ChainResult:
     """Its documentation in the repository, with the note of what it waits for."""
 
     doc: str = ""
+    """The same, now."""
+
     completed: list[ChainResult] = field(default_factory=list)
     """Other chains that waited for something that is there now."""
 
     @property
     def changed(self) -> bool:
         """Whether a chain was made, or its children or documentation changed."""
-        return self.before != self.after or self.doc_before != self.doc or bool(self.completed)
+        return self._differs or bool(self.completed)
+
+    @property
+    def _differs(self) -> bool:
+        return self.before != self.after or self.doc_before != self.doc
 
     def to_dict(self) -> dict[str, Any]:
         """Return the chain as plain JSON data."""
@@ -144,15 +150,18 @@ class ChainResult:
 
     def diff(self) -> list[dict[str, str]]:
         """Return the children before and after, one a line."""
-        before, after = _as_text(self.before, self.doc_before), _as_text(self.after, self.doc)
-        header = f"chain {self.name}"
-        own = {"before_header": header, "after_header": header, "before": before, "after": after}
+        own = {
+            "before_header": f"chain {self.name}",
+            "after_header": f"chain {self.name}",
+            "before": _as_text(self.before, self.doc_before),
+            "after": _as_text(self.after, self.doc),
+        }
         others = [entry for chain in self.completed for entry in chain.diff()]
-        return ([own] if self.before is None or before != after else []) + others
+        return ([own] if self._differs else []) + others
 
     def show(self, console: Console) -> None:
         """Print the chain for a reader."""
-        state = "unchanged" if not self.changed else "made" if self.before is None else "changed"
+        state = "unchanged" if not self._differs else "made" if self.before is None else "changed"
         console.print(f"{self.name} ({state}) -> {', '.join(self.after) or 'no children'}", markup=False)
         if self.open:
             console.print(f"  open, no such collection: {', '.join(self.open)}", markup=False)
