@@ -1,8 +1,12 @@
-"""Doing what a plan says: artifacts first, then the registry and the datastore in one transaction."""
+"""Doing what a plan says: artifacts, then the registry and the datastore in one transaction."""
 
 from __future__ import annotations
 
 __all__ = ["apply_plan"]
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from lsst.daf.butler import Butler
 from lsst.daf.butler.registry import ConflictingDefinitionError
@@ -17,10 +21,12 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
     """Do what a plan says.
 
     Dataset types and collections are registered before the transaction, since
-    a registry cannot do that within one; without datasets they harm nothing,
-    and the next run finds them. Artifacts are put in place before their
-    datasets are inserted: what an interruption leaves is a file that no
-    dataset knows, which the next run takes.
+    a registry cannot do that within one, and after the artifacts are in place,
+    since that can fail; without datasets they harm nothing, and the next run
+    finds them. Where there are none to register, artifacts are brought while
+    datasets are inserted. They are always in place before their datasets are
+    there: what an interruption leaves is a file that no dataset knows, which
+    the next run takes.
 
     Parameters
     ----------
@@ -39,15 +45,18 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
         Raised if another process wrote into the repository at the same time.
     """
     transfer = Transfer(transfer_mode)
-    artifacts = {artifact.target: (artifact.source, artifact.size) for artifact in plan.artifacts}
-    transfer.check_space(artifacts, internals.datastore_root(butler))
+    if transfer.needs_space:
+        transfer.check_space(plan.datasets.transferables(), internals.datastore_root(butler))
     committing = False
     try:
-        transfer.run(artifacts)
-        _register(butler, plan)
-        with butler.transaction():
-            _insert(butler, plan)
-            committing = True
+        with _brought(transfer, plan) as bringing:
+            if plan.dataset_types or plan.collections or plan.docs:
+                if transfer.writes:
+                    bringing.wait()
+                _register(butler, plan)
+            with plan.datasets.transaction():
+                _insert(butler, plan, bringing)
+                committing = True
     except BaseException as error:
         # Whether a commit that failed has happened is unknown: artifacts
         # without datasets are harmless, datasets without artifacts are not.
@@ -61,6 +70,27 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
         raise
 
 
+class _Bringing:
+    """Artifacts that are brought by another thread."""
+
+    def __init__(self, transfer: Transfer, plan: FilePlan, pool: ThreadPoolExecutor) -> None:
+        self._done = pool.submit(transfer.run, plan.datasets.transferables())
+
+    def wait(self) -> None:
+        """Wait until all are in place; raise what went wrong."""
+        self._done.result()
+
+
+@contextmanager
+def _brought(transfer: Transfer, plan: FilePlan) -> Iterator[_Bringing]:
+    with ThreadPoolExecutor(1, "artifacts") as pool:
+        try:
+            yield _Bringing(transfer, plan, pool)
+        except BaseException:
+            transfer.stop()
+            raise
+
+
 def _register(butler: Butler, plan: FilePlan) -> None:
     for dataset_type in plan.dataset_types:
         butler.registry.registerDatasetType(dataset_type)
@@ -70,19 +100,12 @@ def _register(butler: Butler, plan: FilePlan) -> None:
         butler.registry.setCollectionDocumentation(name, doc)
 
 
-def _insert(butler: Butler, plan: FilePlan) -> None:
+def _insert(butler: Butler, plan: FilePlan, bringing: _Bringing) -> None:
     for element, records in plan.dimension_records.items():
         butler.registry.insertDimensionData(element, *records, skip_existing=True)
-    for refs in plan.datasets.values():
-        internals.insert_datasets(butler, refs)
-    internals.insert_artifact_records(
-        butler,
-        {
-            ref.id: (artifact.recorded, artifact.formatter, artifact.storage_class, artifact.size)
-            for artifact in plan.artifacts
-            for ref in artifact.refs
-        },
-    )
+    plan.datasets.insert()
+    bringing.wait()
+    plan.datasets.insert_artifact_records()
     for collection, refs in plan.tags.items():
         butler.registry.associate(collection, refs)
     for collection, certifications in plan.certifications.items():

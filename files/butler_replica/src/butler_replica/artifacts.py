@@ -16,10 +16,12 @@ __all__ = [
     "parse_rewrite",
 ]
 
+import contextlib
 import errno
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
@@ -199,16 +201,29 @@ class Transfer:
 
     def __init__(self, mode: str) -> None:
         self._mode = mode
-        self._created: list[str] = []
+        self._stopped = False
+        self._partial = ""
         self._folders: list[str] = []
+        # What was created: a list of millions of paths would not do.
+        self._journal = tempfile.SpooledTemporaryFile(max_size=1 << 20)  # noqa: SIM115 (closed with this)
 
-    def check_space(self, artifacts: Mapping[str, tuple[str, int]], root: Path) -> None:
+    @property
+    def writes(self) -> bool:
+        """Whether anything is created."""
+        return self._mode not in ("direct", "none")
+
+    @property
+    def needs_space(self) -> bool:
+        """Whether the artifacts themselves take room in the repository."""
+        return self._mode == "copy"
+
+    def check_space(self, artifacts: Iterable[tuple[str, str, int]], root: Path) -> None:
         """Refuse to begin what cannot fit.
 
         Parameters
         ----------
-        artifacts : `~collections.abc.Mapping` [ `str`, `tuple` [ `str`, `int` ] ]
-            Source and size in bytes by absolute target path.
+        artifacts : `~collections.abc.Iterable` [ `tuple` [ `str`, `str`, `int` ] ]
+            Absolute target path, source, and size in bytes.
         root : `pathlib.Path`
             Root of the datastore.
 
@@ -218,9 +233,7 @@ class Transfer:
             Raised if the files that are to be copied are larger than the room
             that is left.
         """
-        if self._mode != "copy":
-            return
-        needed = sum(size for target, (_, size) in artifacts.items() if not os.path.lexists(target))
+        needed = sum(size for target, _, size in artifacts if not os.path.lexists(target))
         free = shutil.disk_usage(root).free
         if needed > free:
             raise ArtifactError(
@@ -228,16 +241,16 @@ class Transfer:
                 "Nothing was changed. Make room, or use another transfer mode (symlink, direct)."
             )
 
-    def run(self, artifacts: Mapping[str, tuple[str, int]]) -> None:
-        """Bring artifacts to their places.
+    def run(self, artifacts: Iterable[tuple[str, str, int]]) -> None:
+        """Bring artifacts to their places; may run in any thread.
 
         What is in place already is left alone: it was brought there by a run
         that was interrupted, and is checked to be the same artifact.
 
         Parameters
         ----------
-        artifacts : `~collections.abc.Mapping` [ `str`, `tuple` [ `str`, `int` ] ]
-            Source and size in bytes by absolute target path.
+        artifacts : `~collections.abc.Iterable` [ `tuple` [ `str`, `str`, `int` ] ]
+            Absolute target path, source, and size in bytes.
 
         Raises
         ------
@@ -245,15 +258,17 @@ class Transfer:
             Raised if an artifact cannot be brought, or if another file is in
             its place. `undo` takes back what had been done.
         """
-        known_folders: set[str] = set()
-        for target, (source, _) in artifacts.items():
+        last_folder = ""
+        for target, source, _ in artifacts:
+            if self._stopped:
+                return
             if source == target:
                 continue
             folder = os.path.dirname(target)
             try:
-                if folder not in known_folders:
+                if folder != last_folder:
                     self._make_folder(folder)
-                    known_folders.add(folder)
+                    last_folder = folder
                 self._bring(source, target)
             except OSError as error:
                 if error.errno == errno.EXDEV:
@@ -263,10 +278,23 @@ class Transfer:
                     ) from error
                 raise ArtifactError(f"{target}: cannot be made from {source}: {error.strerror}.") from error
 
+    def stop(self) -> None:
+        """Let `run`, in another thread, end after the artifact that it is at."""
+        self._stopped = True
+
     def undo(self) -> None:
         """Remove what `run` created, and nothing else."""
-        while self._created:
-            Path(self._created.pop()).unlink(missing_ok=True)
+        if self._partial:
+            Path(self._partial).unlink(missing_ok=True)
+        self._journal.seek(0)
+        rest = b""
+        while block := self._journal.read(1 << 20):
+            *created, rest = (rest + block).split(b"\0")
+            for path in created:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+        self._journal.seek(0)
+        self._journal.truncate()
         while self._folders:
             try:
                 Path(self._folders.pop()).rmdir()
@@ -306,17 +334,16 @@ class Transfer:
         except FileExistsError:
             self._adopt(source, target)
             return
-        self._created.append(target)
+        self._journal.write(os.fsencode(target) + b"\0")
 
     def _copy(self, source: str, target: str) -> None:
         """Copy under another name first: a file under its own name is complete."""
         if os.path.lexists(target):
             raise FileExistsError
-        partial = f"{target}.partial"
-        self._created.append(partial)
-        shutil.copyfile(source, partial)
-        os.rename(partial, target)
-        self._created.pop()
+        self._partial = f"{target}.partial"
+        shutil.copyfile(source, self._partial)
+        os.rename(self._partial, target)
+        self._partial = ""
 
     def _adopt(self, source: str, target: str) -> None:
         """Take what an interrupted run left, where it is the artifact."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 __all__ = ["check_artifact", "check_plan", "check_records"]
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from lsst.daf.butler import DimensionRecord, Timespan
@@ -121,11 +121,11 @@ def check_artifact(export: Path, recorded: str, formatter: str) -> None:
     """
     for what, value in (("formatter", formatter), ("path", recorded)):
         if problem := _text_problem(value, _LONGEST):
-            raise ExportError(export, f"the {what} {_short(value)} in the repository {problem}.", remedy=_REMEDY)
+            raise ExportError(
+                export, f"the {what} {_short(value)} in the repository {problem}.", remedy=_REMEDY
+            )
     if ".." in recorded and ".." in PurePosixPath(recorded).parts:
-        raise ExportError(
-            export, f"the artifact {recorded!r} leads out of the repository.", remedy=_REMEDY
-        )
+        raise ExportError(export, f"the artifact {recorded!r} leads out of the repository.", remedy=_REMEDY)
 
 
 def _column_problem(column: Any, value: Any) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 __all__ = ["FileResult", "ImportOptions", "ImportResult", "import_exports"]
 
-from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,20 +19,19 @@ from . import internals
 from .apply import apply_plan
 from .artifacts import TRANSFER_MODES
 from .connect import database_errors, open_butler
+from .datasets import LISTED, MissingArtifact
 from .errors import ConflictError, ReplicaError
+from .exports.ahead import ReadAhead
 from .exports.files import find_exports
-from .exports.reader import read_export
+from .exports.model import ExportFile
 from .listing import Listing, Placeholders
 from .lock import repository_lock
 from .open_chains import ChainResult, Collections, apply_chains
-from .plan import FilePlan, ImportOptions, MissingArtifact, make_plan
+from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
 
 _LOCK_WAIT_SECONDS = 3600.0
 """How long to wait for another importer: one holds the lock for one file at a time."""
-
-_LISTED = 100
-"""Missing artifacts that a result names; all are counted."""
 
 
 @dataclass
@@ -265,6 +265,58 @@ def import_exports(
         return _Importer(butler, options, dry_run=dry_run).run(paths, progress)
 
 
+class _Work:
+    """Tells how far a run has come.
+
+    Reading a file counts as a quarter of the work on it, comparing it as
+    another one, writing as the rest.
+
+    Parameters
+    ----------
+    paths : `~collections.abc.Sequence` [ `pathlib.Path` ]
+        Export files.
+    progress : `~collections.abc.Callable` or `None`
+        Is told.
+    result : `ImportResult`
+        What was done so far.
+    """
+
+    def __init__(self, paths: Sequence[Path], progress: Progress | None, result: ImportResult) -> None:
+        self._names = [path.name for path in paths]
+        self._sizes = [path.stat().st_size for path in paths]
+        self._progress = progress
+        self._result = result
+        self._bytes_done = 0
+        self._n_done = 0
+
+    def reading(self, number: int, position: int) -> None:
+        self._tell(number, "reading", 0.25 * position / (self._sizes[number] or 1))
+
+    def comparing(self, number: int, n_datasets: int, n_compared: int) -> None:
+        self._tell(number, "comparing", 0.25 + 0.25 * n_compared / n_datasets, n_compared)
+
+    def writing(self, number: int) -> None:
+        self._tell(number, "writing", 0.5)
+
+    def done(self, number: int) -> None:
+        self._n_done = number + 1
+        self._bytes_done += self._sizes[number]
+        self._tell(number, "done", 0.0)
+
+    def _tell(self, number: int, doing: str, fraction: float, n_datasets: int = 0) -> None:
+        if self._progress is not None:
+            self._progress(
+                Report(
+                    self._bytes_done + int(fraction * self._sizes[number]),
+                    sum(self._sizes),
+                    self._result.total("found") + n_datasets,
+                    self._n_done,
+                    len(self._sizes),
+                    f"{self._names[number]}: {doing}",
+                )
+            )
+
+
 class _Importer:
     """One run over many export files.
 
@@ -285,34 +337,37 @@ class _Importer:
         self._root = internals.datastore_root(butler)
         self._listing = Listing()
         self._collections: Collections | None = None
+        self._staging: internals.Staging | None = None
         self.result = ImportResult(dry_run=dry_run)
 
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
-        sizes = [path.stat().st_size for path in paths]
-        for number, path in enumerate(paths):
-
-            def tell(doing: str, done: int = number, name: str = path.name) -> None:
-                if progress is not None:
-                    datasets = self.result.total("found")
-                    total = sum(sizes)
-                    progress(Report(sum(sizes[:done]), total, datasets, done, len(sizes), f"{name}: {doing}"))
-
-            tell("reading")
-            export = read_export(path)
-            with self._lock():
-                # Other processes may have written since the last file.
-                self._butler.registry.refresh()
-                plan = make_plan(self._butler, export, self._options, self._listing)
-                chains = self._plan_chains(plan, {n: c.doc for n, c in export.collections.items()})
-                if plan.changed and not self._dry_run:
-                    tell("writing")
-                    apply_plan(self._butler, plan, self._options.transfer)
-                if not self._dry_run:
-                    apply_chains(self._butler, chains)
-                self._note(plan)
-                self._note_chains(chains, plan.chains)
-            tell("done", number + 1)
+        work = _Work(paths, progress, self.result)
+        with ExitStack() as stack:
+            for number, export in enumerate(ReadAhead(paths).exports(work.reading)):
+                if export.n_datasets >= STAGED_FROM and self._staging is None:
+                    self._staging = stack.enter_context(internals.staging(self._butler))
+                with self._lock():
+                    # Other processes may have written since the last file.
+                    self._butler.registry.refresh()
+                    self._import(export, partial(work.comparing, number, export.n_datasets), work, number)
+                work.done(number)
         return self.result
+
+    def _import(self, export: ExportFile, comparing: Callable[[int], None], work: _Work, number: int) -> None:
+        plan = make_plan(
+            self._butler, export, self._options, self._listing, staging=self._staging, tell=comparing
+        )
+        try:
+            chains = self._plan_chains(plan, {n: c.doc for n, c in export.collections.items()})
+            if plan.changed and not self._dry_run:
+                work.writing(number)
+                apply_plan(self._butler, plan, self._options.transfer)
+            if not self._dry_run:
+                apply_chains(self._butler, chains)
+        finally:
+            plan.datasets.close()
+        self._note(plan)
+        self._note_chains(chains, plan.chains)
 
     def _lock(self) -> Any:
         if self._dry_run:
@@ -321,9 +376,10 @@ class _Importer:
 
     def _note(self, plan: FilePlan) -> None:
         result = self.result
-        for (kind, run), refs in plan.datasets.items():
-            result.inserted[kind, run] = result.inserted.get((kind, run), 0) + len(refs)
-        result.missing += plan.missing[: max(0, _LISTED - len(result.missing))]
+        datasets = plan.datasets
+        for (kind, run), count in datasets.inserted.items():
+            result.inserted[kind, run] = result.inserted.get((kind, run), 0) + count
+        result.missing += datasets.missing[: max(0, LISTED - len(result.missing))]
         associations = sum(len(refs) for refs in plan.tags.values()) + sum(
             len(refs) for groups in plan.certifications.values() for _, refs in groups
         )
@@ -331,11 +387,11 @@ class _Importer:
             FileResult(
                 path=str(plan.export),
                 found=plan.found,
-                inserted=plan.inserted,
-                present=plan.present,
-                missing=len(plan.missing),
-                stored=sum(len(artifact.refs) for artifact in plan.artifacts),
-                artifacts_added=plan.artifacts_added,
+                inserted=datasets.inserted.total(),
+                present=datasets.present,
+                missing=datasets.n_missing,
+                stored=datasets.stored,
+                artifacts_added=datasets.artifacts_added,
                 dimension_records=sum(len(records) for records in plan.dimension_records.values()),
                 dataset_types=[kind.name for kind in plan.dataset_types],
                 collections=[item.name for item in plan.collections],

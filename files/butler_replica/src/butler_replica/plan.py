@@ -425,8 +425,8 @@ class _Planner:
                     new.append(ref)
                 elif existing != ref.id:
                     raise ConflictError(
-                        f"{self._export.path}: {ref.datasetType.name} {data_id_text(ref.dataId)} in the TAGGED collection "
-                        f"{collection!r} is dataset {ref.id} in the export and {existing} in the repository."
+                        f"{self._export.path}: {ref.datasetType.name} {data_id_text(ref.dataId)} in the TAGGED "
+                        f"collection {collection!r} is dataset {ref.id} in the export and {existing} in the repository."
                     )
             if new:
                 self.plan.tags[collection] = new

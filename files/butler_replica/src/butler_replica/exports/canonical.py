@@ -56,10 +56,20 @@ class CanonicalRecords:
         What YAML makes of a plain scalar.
     spool : `Spool`
         Where the records go.
+    tell : `~collections.abc.Callable`
+        Called with the number of bytes read.
     """
 
-    def __init__(self, stream: BinaryIO, scalar: Callable[[str], Any], spool: Spool) -> None:
+    def __init__(
+        self,
+        stream: BinaryIO,
+        scalar: Callable[[str], Any],
+        spool: Spool,
+        tell: Callable[[int], None],
+    ) -> None:
         self._stream = stream
+        self._tell = tell
+        self._n_read = 0
         self._scalar = scalar
         self._spool = spool
         self._buffer = b""
@@ -90,6 +100,8 @@ class CanonicalRecords:
             more = self._stream.read(_READ)
             self._buffer += more
             self._at_end = not more
+            self._n_read += len(more)
+            self._tell(self._n_read)
 
     def _take_text(self) -> bytes:
         self._fill(_READ)

@@ -289,7 +289,12 @@ def _make_records(
     records: dict[str, list[DimensionRecord]] = {}
     for element in universe.sorted(rows):
         made: dict[Any, DimensionRecord] = {}
+        texts = [column.name for column in element.schema.all if column.type == "string"]
         for number, row in enumerate(rows[element.name], 1):
+            for name in texts:
+                # Digits without quotes; the databases take them for text as well.
+                if type(row.get(name)) in (int, float):
+                    row[name] = str(row[name])
             if not isinstance(row.get("region"), Region | None):
                 raise ExportError(
                     export.path, "has a region that is none.", where=f"{element.name} record {number}"

@@ -13,7 +13,7 @@ __all__ = ["read_export"]
 
 import sys
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
@@ -71,13 +71,15 @@ def _pickled_region(loader: Any, _suffix: str, node: Any) -> Region:
 _Loader.add_multi_constructor(f"{_OBJECT}/new:lsst.sphgeom.", _pickled_region)
 
 
-def read_export(path: Path) -> ExportFile:
+def read_export(path: Path, tell: Callable[[int], None] = lambda _: None) -> ExportFile:
     """Read an export file.
 
     Parameters
     ----------
     path : `pathlib.Path`
         The file; it is only read.
+    tell : `~collections.abc.Callable`, optional
+        Called with the number of bytes read.
 
     Returns
     -------
@@ -94,7 +96,7 @@ def read_export(path: Path) -> ExportFile:
     try:
         with path.open("rb") as stream:
             _check_end(path, stream)
-            export = _Reader(path, stream).read()
+            export = _Reader(path, stream, tell).read()
     except OSError as error:
         raise ExportError(path, f"cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -136,13 +138,15 @@ class _Reader:
         The file, for messages.
     stream : `typing.BinaryIO`
         Its content.
+    tell : `~collections.abc.Callable`
+        Called with the number of bytes read.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO) -> None:
+    def __init__(self, path: Path, stream: BinaryIO, tell: Callable[[int], None]) -> None:
         self._path = path
         self._resolver = _Loader("")
         self._spool = Spool()
-        self._canonical = CanonicalRecords(stream, self._plain, self._spool)
+        self._canonical = CanonicalRecords(stream, self._plain, self._spool, tell)
         self._n_runs = 0
         # Any: the types of the C loader's events are not described anywhere.
         self._loader: Any = _Loader(self._canonical)

@@ -24,6 +24,21 @@ many ids a registry knows.
     The table of dataset ids: one query says which of many ids are there, in
     whichever run. ``Butler.get_dataset`` asks for one at a time.
 
+Comparing and inserting very many datasets (`staging`, `templates`):
+
+``Butler._registry._db``: ``_engine``, ``_session_connection``, ``dialect``, ``supports_temporary_tables``
+    A connection that keeps temporary tables from the comparison to the end of
+    the insertion, for which the butler's transaction gets it. The public API
+    takes datasets one object at a time.
+``Butler._registry._managers.datasets._static``, ``FileDatastore._table._table``, and the tables ``collection`` \
+and ``dataset_location``
+    Where datasets and datastore records are. Columns that are not the known
+    ones say that a release is another, and the datasets are inserted with
+    what is above.
+``FileDatastore.templates``, ``FileTemplate.template``
+    The template that says where an artifact goes; each of its fields is
+    formatted once per value instead of once per dataset.
+
 Looking at and forgetting datasets (`rows`):
 
 ``Butler._registry._managers.datasets._static.dataset_type``, ``.collections.lookup_name_sql``, \
@@ -55,6 +70,11 @@ from __future__ import annotations
 __all__ = [
     "DatasetRow",
     "RegistryTable",
+    "StagedDataset",
+    "StagedRow",
+    "Staging",
+    "State",
+    "TemplatePaths",
     "artifact_path",
     "count_orphan_records",
     "dataset_rows",
@@ -66,6 +86,7 @@ __all__ = [
     "insert_datasets",
     "known_dataset_ids",
     "registry_tables",
+    "staging",
     "stored_datasets",
     "template_path",
 ]
@@ -81,4 +102,6 @@ from .datasets import (
     template_path,
 )
 from .rows import DatasetRow, artifact_path, count_orphan_records, dataset_rows, forget_datasets
+from .staging import StagedDataset, StagedRow, Staging, State, staging
 from .tables import RegistryTable, registry_tables
+from .templates import TemplatePaths

@@ -1,0 +1,251 @@
+"""The datasets of one export beside those of a repository: what the two ways of comparing them share."""
+
+from __future__ import annotations
+
+__all__ = ["DatasetContext", "MissingArtifact", "PlannedDatasets", "Transferable", "data_id_text"]
+
+import abc
+import os
+import re
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType
+from lsst.resources import ResourcePath
+
+from . import internals
+from .artifacts import ArtifactFinder, FoundArtifact
+from .errors import ArtifactError, ConflictError, ExportError
+from .exports.model import DatasetBlock, ExportFile
+from .lookup import RecordLookup
+
+if TYPE_CHECKING:
+    from .plan import ImportOptions
+
+LISTED = 100
+"""Missing artifacts that are named; all are counted."""
+
+_SHOWN = 5
+"""Examples in a message."""
+
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]*")
+"""Paths that are the same in a URI."""
+
+UNNAMED = FoundArtifact("", None, "the export names no file")
+
+
+class MissingArtifact(NamedTuple):
+    """A dataset of the export whose artifact is not there."""
+
+    dataset_type: str
+    run: str
+    data_id: dict[str, Any]
+    path: str
+    reason: str
+
+
+class Transferable(NamedTuple):
+    """An artifact that is to be brought."""
+
+    target: str
+    """Absolute path that it gets in the repository; ``source`` where it stays."""
+
+    source: str
+    """Absolute path of the file."""
+
+    size: int
+    """Size of the file in bytes."""
+
+
+@dataclass(frozen=True)
+class DatasetContext:
+    """What datasets are planned with."""
+
+    butler: Butler
+    export: ExportFile
+    options: ImportOptions
+    finder: ArtifactFinder
+    records: RecordLookup
+    dataset_types: Mapping[str, DatasetType]
+    """Those of the export's blocks, registered or not."""
+
+    is_known: Callable[[str, str], bool]
+    """Whether the repository has a dataset type and a run."""
+
+
+class PlannedDatasets(abc.ABC):
+    """The datasets of one export beside those of a repository.
+
+    Parameters
+    ----------
+    context : `DatasetContext`
+        What they are planned with.
+    """
+
+    def __init__(self, context: DatasetContext) -> None:
+        self._context = context
+        self._butler = context.butler
+        self._export = context.export
+        self._options = context.options
+        self._root = str(internals.datastore_root(context.butler)).rstrip("/")
+        self._formatters: dict[str, str] = {}
+        self._extensions: dict[str, str] = {}
+        self.present = 0
+        """Datasets that the repository has already."""
+
+        self.inserted: Counter[tuple[str, str]] = Counter()
+        """Number of new datasets by dataset type and run."""
+
+        self.stored = 0
+        """Datasets whose artifact is put into the datastore."""
+
+        self.artifacts_added = 0
+        """Those of them that the repository has already."""
+
+        self.n_missing = 0
+        self.missing: list[MissingArtifact] = []
+        """The first of the missing artifacts."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to insert."""
+        return bool(self.inserted or self.stored)
+
+    @abc.abstractmethod
+    def require_records(self) -> None:
+        """Ask for the dimension records that the datasets need."""
+
+    @abc.abstractmethod
+    def compare(self) -> None:
+        """Compare the datasets with those of the repository."""
+
+    @abc.abstractmethod
+    def associated(self, ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, DatasetRef | None]:
+        """Return those of some datasets that the export has; `None` for those that are left out."""
+
+    @abc.abstractmethod
+    def transferables(self) -> Iterator[Transferable]:
+        """Yield the artifacts that are to be brought. Does not use the database."""
+
+    @abc.abstractmethod
+    def transaction(self) -> AbstractContextManager[None]:
+        """Begin a transaction of the repository in which the datasets can be inserted."""
+
+    @abc.abstractmethod
+    def insert(self) -> None:
+        """Insert the new datasets, in that transaction."""
+
+    @abc.abstractmethod
+    def insert_artifact_records(self) -> None:
+        """Tell the datastore of what `transferables` yielded, in that transaction."""
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Forget what is kept in the database."""
+
+    # For both ways
+
+    def _find(self, path: str | None, place: Callable[[], str]) -> FoundArtifact:
+        if path is None:
+            return UNNAMED
+        try:
+            return self._context.finder.find(path)
+        except ValueError as error:
+            raise ExportError(
+                self._export.path,
+                f"the artifact {path} {error}.",
+                where=place(),
+                remedy="Add a rewriting rule (OLD=NEW), or correct the folder of the artifacts.",
+            ) from error
+
+    def _check_missing(self) -> None:
+        if self.n_missing and self._options.missing == "fail":
+            examples = "".join(f"\n  {m.path} ({m.reason})" for m in self.missing[:_SHOWN])
+            more = f"\n  and {self.n_missing - _SHOWN} more" if self.n_missing > _SHOWN else ""
+            raise ArtifactError(
+                f"{self._export.path}: {self.n_missing} of {self._export.n_datasets} artifacts are missing; nothing "
+                f"of this file was imported.{examples}{more}\nAre the folder of the artifacts and the rewriting of "
+                "prefixes right? The policies 'skip' and 'register' go on without them."
+            )
+
+    def _recorded_in_place(self, source: str) -> str:
+        """Return what the datastore notes of an artifact that stays where it is."""
+        if self._options.transfer == "direct":
+            return f"file://{source}" if _PLAIN_PATH.fullmatch(source) else str(ResourcePath(source))
+        if not source.startswith(f"{self._root}/"):
+            raise ArtifactError(
+                f"{source}: the transfer mode 'none' is for artifacts inside the repository ({self._root}). "
+                "Use symlink, copy or direct."
+            )
+        return os.path.relpath(source, self._root)
+
+    def _extension(self, source: str) -> str:
+        """Return the extension of a file's name, as the datastore takes it."""
+        name = os.path.basename(source)
+        start = name.find(".", 1)
+        if start < 0 and _PLAIN_PATH.fullmatch(name):
+            return ""
+        key = name[start:]
+        if not _PLAIN_PATH.fullmatch(name):
+            key = name
+        known = self._extensions.get(key)
+        if known is None:
+            if len(self._extensions) > 10_000:
+                self._extensions.clear()
+            path = ResourcePath(source, forceAbsolute=False, forceDirectory=False)
+            known = self._extensions[key] = path.getExtension()
+        return known
+
+    def _default_formatter(self, ref: DatasetRef) -> str:
+        """Return the formatter of a dataset type for which the export names none."""
+        name = ref.datasetType.name
+        if name not in self._formatters:
+            self._formatters[name] = internals.default_formatter(self._butler, ref)
+        return self._formatters[name]
+
+    def _bad_data_id(
+        self, block: DatasetBlock, number: int, data_id: Any, names: Sequence[str], error: Exception
+    ) -> ExportError:
+        lacking = [name for name in names if name not in data_id]
+        problem = f"lacks {', '.join(lacking)}" if lacking else f"has a value of the wrong kind ({error})"
+        return ExportError(
+            self._export.path,
+            f"the data ID {data_id} {problem}.",
+            where=f"{block.dataset_type} record {number}",
+            remedy=f"The dimensions of {block.dataset_type} are {', '.join(names) or 'none'}.",
+        )
+
+    def _repeated(self, data_id: str, dataset_type: str, one: uuid.UUID, other: uuid.UUID) -> ExportError:
+        return ExportError(
+            self._export.path,
+            f"has the data ID {data_id} of {dataset_type} twice, for the datasets {one} and {other}.",
+            remedy="Remove one of them from a copy of the export.",
+        )
+
+    def _used_twice(self, dataset_id: uuid.UUID) -> ExportError:
+        return ExportError(
+            self._export.path,
+            f"uses the dataset id {dataset_id} for different datasets.",
+            remedy="Remove all but one of them from a copy of the export.",
+        )
+
+    def _conflict(self, what: str, run: str, dataset_id: uuid.UUID, existing: uuid.UUID) -> ConflictError:
+        return ConflictError(
+            f"{self._export.path}: {what} in run {run} is dataset {dataset_id} in the export and {existing} in the "
+            "repository. One of them has to go, or the export belongs into another repository."
+        )
+
+    def _taken(self, what: str, run: str, dataset_id: uuid.UUID) -> ConflictError:
+        return ConflictError(
+            f"{self._export.path}: dataset {dataset_id} is {what} in run {run} in the export, and "
+            f"{self._butler.get_dataset(dataset_id)} in the repository."
+        )
+
+
+def data_id_text(data_id: DataCoordinate) -> str:
+    """Write a data ID as in a message."""
+    return "{" + ", ".join(f"{name}: {value}" for name, value in data_id.required.items()) + "}"
