@@ -381,6 +381,7 @@ class TestAssociatedCollections:
         path.write_text(text.replace(declared, declared.replace("CALIBRATION", "TAGGED")))
         return path
 
+    @pytest.mark.slow
     def test_declared_by_an_earlier_file(
         self, repository: Repository, certified: Path, make_export: MakeExport
     ) -> None:
