@@ -22,11 +22,11 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
 
     Dataset types and collections are registered before the transaction, since
     a registry cannot do that within one, and after the artifacts are in place,
-    since that can fail; without datasets they harm nothing, and the next run
-    finds them. Where there are none to register, artifacts are brought while
-    datasets are inserted. They are always in place before their datasets are
-    there: what an interruption leaves is a file that no dataset knows, which
-    the next run takes.
+    since that can fail where other files are; without datasets they harm
+    nothing, and the next run finds them. Where nothing is in the way,
+    artifacts are brought while datasets are inserted. They are always in place
+    before their datasets are there: what an interruption leaves is a file that
+    no dataset knows, which the next run takes.
 
     Parameters
     ----------
@@ -47,11 +47,12 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
     transfer = Transfer(transfer_mode)
     if transfer.needs_space:
         transfer.check_space(plan.datasets.transferables(), internals.datastore_root(butler))
+    free = plan.datasets.places_are_free
     committing = False
     try:
         with _brought(transfer, plan) as bringing:
             if plan.dataset_types or plan.collections or plan.docs:
-                if transfer.writes:
+                if transfer.writes and not free:
                     bringing.wait()
                 _register(butler, plan)
             with plan.datasets.transaction():

@@ -127,6 +127,11 @@ class PlannedDatasets(abc.ABC):
     def associated(self, ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, DatasetRef | None]:
         """Return those of some datasets that the export has; `None` for those that are left out."""
 
+    @property
+    @abc.abstractmethod
+    def places_are_free(self) -> bool:
+        """Whether nothing is where artifacts are to go."""
+
     @abc.abstractmethod
     def transferables(self) -> Iterator[Transferable]:
         """Yield the artifacts that are to be brought. Does not use the database."""

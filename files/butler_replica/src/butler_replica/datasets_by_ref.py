@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = ["DatasetsByRef"]
 
+import os
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from lsst.utils.iteration import chunk_iterable
 from typing_extensions import override
 
 from . import internals
-from .checks import check_artifact
+from .checks import check_artifact, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable, data_id_text
 from .exports.model import DatasetBlock, DatasetRecord
 
@@ -76,6 +77,11 @@ class DatasetsByRef(PlannedDatasets):
     def associated(self, ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, DatasetRef | None]:
         return {one: self._refs[one] for one in ids if one in self._refs}
 
+    @property
+    @override
+    def places_are_free(self) -> bool:
+        return not any(os.path.lexists(artifact.transfer.target) for artifact in self._artifacts.values())
+
     @override
     def transferables(self) -> Iterator[Transferable]:
         for artifact in self._artifacts.values():
@@ -122,7 +128,7 @@ class DatasetsByRef(PlannedDatasets):
             for dataset_id, data_id in zip(record.ids, record.data_ids, strict=True):
                 try:
                     values: tuple[Any, ...] = tuple(
-                        value if type(value) is kind else kind(value)
+                        data_id_value(value, kind)
                         for value, kind in zip((data_id[name] for name in names), types, strict=True)
                     )
                 except (KeyError, ValueError, TypeError) as error:

@@ -8,6 +8,7 @@ from __future__ import annotations
 __all__ = ["StagedDatasets"]
 
 import itertools
+import os
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,12 +21,12 @@ from lsst.utils.iteration import chunk_iterable
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from .checks import check_artifact
+from .checks import check_artifact, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable, data_id_text
 from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
-from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
+from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths, runs_have_folders
 
 _ASSOCIATED = 10_000
 """Associated datasets that are looked up at a time."""
@@ -119,7 +120,11 @@ class StagedDatasets(PlannedDatasets):
             for position, kind in zip(positions, block.types, strict=True):
                 column: Sequence[Any] = [values[position] for values in chunk.values]
                 if set(map(type, column)) != {kind}:
-                    column = [value if type(value) is kind else kind(value) for value in column]
+                    column = [
+                        value if type(value) is kind else data_id_value(value, kind) for value in column
+                    ]
+                for value in (min(column), max(column)) if kind is int else set(column):
+                    data_id_value(value, kind)
                 columns.append(column)
         except (ValueError, TypeError) as error:
             raise self._first_bad_data_id(block, chunk, in_block, error) from error
@@ -132,7 +137,7 @@ class StagedDatasets(PlannedDatasets):
             data_id = dict(zip(chunk.keys, values, strict=True))
             try:
                 for name, kind in zip(block.names, block.types, strict=True):
-                    kind(data_id[name])
+                    data_id_value(data_id[name], kind)
             except (KeyError, ValueError, TypeError) as reason:
                 return self._bad_data_id(block.block, in_block + artifact + 1, data_id, block.names, reason)
         return self._bad_data_id(block.block, in_block + 1, chunk.values[0], block.names, error)
@@ -227,6 +232,14 @@ class StagedDatasets(PlannedDatasets):
         return found
 
     # Doing
+
+    @property
+    @override
+    def places_are_free(self) -> bool:
+        runs = {run for _, run in self._groups}
+        return runs_have_folders(self._butler) and not any(
+            os.path.lexists(f"{self._root}/{run}") for run in runs
+        )
 
     @override
     def transferables(self) -> Iterator[Transferable]:

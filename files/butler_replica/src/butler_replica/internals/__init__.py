@@ -75,6 +75,7 @@ __all__ = [
     "Staging",
     "State",
     "TemplatePaths",
+    "UnsupportedError",
     "artifact_path",
     "count_orphan_records",
     "dataset_rows",
@@ -86,6 +87,7 @@ __all__ = [
     "insert_datasets",
     "known_dataset_ids",
     "registry_tables",
+    "runs_have_folders",
     "staging",
     "stored_datasets",
     "template_path",
@@ -102,6 +104,6 @@ from .datasets import (
     template_path,
 )
 from .rows import DatasetRow, artifact_path, count_orphan_records, dataset_rows, forget_datasets
-from .staging import StagedDataset, StagedRow, Staging, State, staging
+from .staging import StagedDataset, StagedRow, Staging, State, UnsupportedError, staging
 from .tables import RegistryTable, registry_tables
-from .templates import TemplatePaths
+from .templates import TemplatePaths, runs_have_folders

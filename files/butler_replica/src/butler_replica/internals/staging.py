@@ -10,10 +10,9 @@ those.
 
 from __future__ import annotations
 
-__all__ = ["StagedDataset", "StagedRow", "Staging", "State", "staging"]
+__all__ = ["StagedDataset", "StagedRow", "Staging", "State", "UnsupportedError", "staging"]
 
 import io
-import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,12 +28,10 @@ from numpy.typing import NDArray
 from .datasets import file_datastore, insert_artifact_records, insert_datasets
 from .foreign_keys import foreign_keys_at_end
 
-_LOG = logging.getLogger(__name__)
-
-_CHECK_AT_END = 20_000
+_CHECK_AT_END = 2_000
 """Number of new rows from which foreign keys are checked at the end."""
 
-_TABLE_RATIO = 20
+_TABLE_RATIO = 40
 """Checking at the end looks at the whole table: not worth it where it is so many times larger than what is new."""
 
 _ROW_BYTES = 100
@@ -115,12 +112,12 @@ class MissingRow(NamedTuple):
     reason: str
 
 
-class _UnsupportedError(Exception):
-    """The release of lsst-daf-butler, or the database, is not what the statements here know."""
+class UnsupportedError(Exception):
+    """The release of lsst-daf-butler, or the database, is not what the statements here know; the text says why."""
 
 
 @contextmanager
-def staging(butler: Butler) -> Iterator[Staging | None]:
+def staging(butler: Butler) -> Iterator[Staging]:
     """Keep a connection on which datasets can be staged.
 
     Parameters
@@ -130,21 +127,22 @@ def staging(butler: Butler) -> Iterator[Staging | None]:
 
     Yields
     ------
-    staging : `Staging` or `None`
-        `None`, after a warning, where the repository does not allow it.
+    staging : `Staging`
+        Its temporary tables.
+
+    Raises
+    ------
+    UnsupportedError
+        Raised where the repository does not allow it.
     """
     try:
         database = butler._registry._db  # type: ignore[attr-defined]
-        driver = (database.dialect.name, database.dialect.driver)
+        driver = f"{database.dialect.name}+{database.dialect.driver}"
+        if driver not in _DRIVERS:
+            raise UnsupportedError(f"the driver {driver} is not known")
         made = _DRIVERS[driver](butler, database)
-    except (_UnsupportedError, AttributeError, KeyError) as error:
-        _LOG.warning(
-            "Datasets are inserted with the butler's own methods, many times slower: "
-            "what the fast way needs is not there (%s).",
-            error,
-        )
-        yield None
-        return
+    except AttributeError as error:
+        raise UnsupportedError(f"this release of lsst-daf-butler is another: {error}") from error
     try:
         yield made
     finally:
@@ -166,10 +164,9 @@ class Staging:
         self._butler = butler
         self._database = database
         if not database.supports_temporary_tables:
-            raise _UnsupportedError("butler.yaml allows no temporary tables")
+            raise UnsupportedError("butler.yaml allows no temporary tables")
         if database._session_connection is not None:
-            raise _UnsupportedError("a session is open already")
-        self._own: sqlalchemy.Connection = database._engine.connect()
+            raise UnsupportedError("a session is open already")
         self._quote = database.dialect.identifier_preparer.quote
         managers = butler._registry._managers  # type: ignore[attr-defined]
         static = managers.datasets._static
@@ -182,15 +179,36 @@ class Staging:
             "collection": "collection",
             **({} if records is None else {"records": records._table.name}),
         }
-        with self._connection() as connection:
-            inspector = sqlalchemy.inspect(connection)
-            for table, name in self._tables.items():
-                found = {column["name"] for column in inspector.get_columns(name, schema=self._schema)}
-                if not found >= _COLUMNS[table] or (table in _COMPLETE and found != _COLUMNS[table]):
-                    raise _UnsupportedError(f"the columns of table {name}")
         self._staged: dict[DimensionGroup, str] = {}
         self._blocks: list[tuple[str, str]] = []
         self._tags: dict[DimensionGroup, str] = {}
+        self._own: sqlalchemy.Connection = database._engine.connect()
+        try:
+            self._check()
+        except BaseException:
+            self.end()
+            raise
+
+    def _check(self) -> None:
+        """Raise `UnsupportedError` if the database is not what the statements here know."""
+        for table, name in self._tables.items():
+            found = self._columns(name)
+            if not found >= _COLUMNS[table] or (table in _COMPLETE and found != _COLUMNS[table]):
+                raise UnsupportedError(f"table {name} has other columns than those that are known")
+        try:
+            self._make_blocks()
+        except sqlalchemy.exc.DBAPIError as error:
+            if error.connection_invalidated:
+                raise
+            raise UnsupportedError(f"the database says: {str(error.orig).strip()}") from error
+
+    def _columns(self, table: str) -> set[str]:
+        with self._connection() as connection:
+            try:
+                columns = sqlalchemy.inspect(connection).get_columns(table, schema=self._schema)
+            except sqlalchemy.exc.NoSuchTableError:
+                return set()
+        return {column["name"] for column in columns}
 
     # For each driver
 
@@ -311,13 +329,7 @@ class Staging:
     def refresh(self, *, analyze: bool = True) -> None:
         """Look up dataset types and runs, which may have been registered meanwhile."""
         with self._connection() as connection:
-            connection.execute(sqlalchemy.text(f"DROP TABLE IF EXISTS {_BLOCKS}"))
-            connection.execute(
-                sqlalchemy.text(
-                    f"CREATE TEMPORARY TABLE {_BLOCKS} "
-                    "(block INTEGER PRIMARY KEY, type_id BIGINT NOT NULL, run_id BIGINT NOT NULL)"
-                )
-            )
+            self._make_blocks()
             types = self._lookup(
                 "dataset_type", "name, id, tag_association_table", {t for t, _ in self._blocks}
             )
@@ -333,13 +345,22 @@ class Staging:
                 dimensions = self._butler.get_dataset_type(name).dimensions
                 expected = {"dataset_type_id", "dataset_id", "collection_id", *dimensions.required}
                 if dimensions not in self._tags:
-                    columns = sqlalchemy.inspect(connection).get_columns(tags, schema=self._schema)
-                    if {column["name"] for column in columns} != expected:
-                        raise AssertionError(f"Table {tags} has other columns than {sorted(expected)}.")
+                    if self._columns(tags) != expected:
+                        raise UnsupportedError(f"table {tags} has other columns than those that are known")
                     self._tags[dimensions] = self._qualified(tags)
             if analyze:
                 for table in self._staged.values():
                     self._analyze(connection, table)
+
+    def _make_blocks(self) -> None:
+        with self._connection() as connection:
+            connection.execute(sqlalchemy.text(f"DROP TABLE IF EXISTS {_BLOCKS}"))
+            connection.execute(
+                sqlalchemy.text(
+                    f"CREATE TEMPORARY TABLE {_BLOCKS} "
+                    "(block INTEGER PRIMARY KEY, type_id BIGINT NOT NULL, run_id BIGINT NOT NULL)"
+                )
+            )
 
     def _lookup(self, table: str, columns: str, names: Iterable[str]) -> dict[str, Sequence[Any]]:
         found: dict[str, Sequence[Any]] = {}
@@ -397,7 +418,9 @@ class Staging:
             "GROUP BY _block{names} HAVING count(DISTINCT _id) > 1 LIMIT 1) t ON t._block = s._block{same} ORDER BY 1"
         )
         if found := sorted(same_data_id):
-            return found[0], next(other for other in found if other.id != found[0].id)
+            one = found[0]
+            same = (other for other in found if (other.block, other.values) == (one.block, one.values))
+            return one, next(other for other in same if other.id != one.id)
         ids = []
         for dimensions, table in self._staged.items():
             differ = "".join(
@@ -693,9 +716,9 @@ class _SqliteStaging(Staging):
             raise sqlalchemy.exc.DBAPIError(statement, None, error) from error
 
 
-_DRIVERS: dict[tuple[str, str], type[Staging]] = {
-    ("postgresql", "psycopg2"): _PostgresStaging,
-    ("sqlite", "pysqlite"): _SqliteStaging,
+_DRIVERS: dict[str, type[Staging]] = {
+    "postgresql+psycopg2": _PostgresStaging,
+    "sqlite+pysqlite": _SqliteStaging,
 }
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
