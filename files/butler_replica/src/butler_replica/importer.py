@@ -338,18 +338,29 @@ class _Importer:
         self._listing = Listing()
         self._collections: Collections | None = None
         self._staging: internals.Staging | None = None
+        self._unsupported = ""
+        """Why datasets cannot be staged."""
+
         self.result = ImportResult(dry_run=dry_run)
 
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
         work = _Work(paths, progress, self.result)
         with ExitStack() as stack:
             for number, export in enumerate(ReadAhead(paths).exports(work.reading)):
-                if export.n_datasets >= STAGED_FROM and self._staging is None:
-                    self._staging = stack.enter_context(internals.staging(self._butler))
+                if export.n_datasets >= STAGED_FROM and not (self._staging or self._unsupported):
+                    try:
+                        self._staging = stack.enter_context(internals.staging(self._butler))
+                    except internals.UnsupportedError as error:
+                        self._unsupported = str(error)
                 with self._lock():
                     # Other processes may have written since the last file.
                     self._butler.registry.refresh()
-                    self._import(export, partial(work.comparing, number, export.n_datasets), work, number)
+                    comparing = partial(work.comparing, number, export.n_datasets)
+                    try:
+                        self._import(export, comparing, work, number)
+                    except internals.UnsupportedError as error:
+                        self._staging, self._unsupported = None, str(error)
+                        self._import(export, comparing, work, number)
                 work.done(number)
         return self.result
 
@@ -366,6 +377,10 @@ class _Importer:
                 apply_chains(self._butler, chains)
         finally:
             plan.datasets.close()
+        if self._unsupported and export.n_datasets >= STAGED_FROM:
+            plan.notices.append(
+                f"Datasets were compared and inserted one by one, many times slower: {self._unsupported}."
+            )
         self._note(plan)
         self._note_chains(chains, plan.chains)
 
