@@ -13,7 +13,7 @@ from butler_replica.connect import database_errors
 from butler_replica.dimension_records import insert_records
 from butler_replica.errors import RepositoryError
 from butler_replica.instrument import register_instrument
-from butler_replica.internals import bulk_dimensions
+from butler_replica.internals import bulk_dimensions, foreign_keys
 from butler_replica.internals.bulk_dimensions import bulk_insertion
 from butler_replica.skymap import DC2_SKYMAP
 from butler_replica.visits import visit_records, visit_system_records
@@ -109,7 +109,7 @@ def test_errors_of_the_driver_are_shown_with_the_repository(make_repository, bac
 @pytest.mark.postgres
 def test_foreign_keys_stay_where_another_session_uses_the_tables(make_repository, monkeypatch, caplog):
     monkeypatch.setattr(bulk_dimensions, "CHECK_AT_END", 1)
-    monkeypatch.setattr(bulk_dimensions, "_LOCK_TIMEOUT", "100ms")
+    monkeypatch.setattr(foreign_keys, "_LOCK_TIMEOUT", "100ms")
     repository, butler, records = prepared_repository(make_repository, "postgresql")
     engine = sqlalchemy.create_engine(repository.url)
     with engine.connect() as reader, caplog.at_level(logging.WARNING):

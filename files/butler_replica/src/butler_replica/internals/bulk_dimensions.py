@@ -31,6 +31,7 @@ from lsst.daf.butler import Butler, DimensionRecord
 from lsst.sphgeom import Region
 
 from ..dimension_records import Records, insert_records
+from .foreign_keys import foreign_keys_at_end
 
 _LOG = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ CHECK_AT_END = 50_000
 """Number of new records from which foreign keys are checked at the end."""
 
 _PLAIN_TYPES = {"int", "string", "region"}
-_LOCK_TIMEOUT = "5s"
 
 
 class _Load(NamedTuple):
@@ -234,15 +234,14 @@ def bulk_insertion(butler: Butler, elements: Sequence[str], n_records: int) -> I
         database, tables = private
         driver = (database.dialect.name, database.dialect.driver)
         with database._transaction() as (_, connection):
-            at_end: list[str] = []
+            insertion = _DRIVERS[driver](butler, tables, database, connection)
             if driver[0] == "postgresql" and n_records >= CHECK_AT_END:
                 quoted = database.dialect.identifier_preparer.format_table
-                at_end = _drop_foreign_keys(
-                    connection, [quoted(table) for pair in tables.values() for table in pair]
-                )
-            yield _DRIVERS[driver](butler, tables, database, connection)
-            for statement in at_end:
-                connection.exec_driver_sql(statement)
+                names = [quoted(table) for pair in tables.values() for table in pair]
+                with foreign_keys_at_end(connection, names):
+                    yield insertion
+            else:
+                yield insertion
 
 
 def _private_api(butler: Butler, elements: Sequence[str]) -> tuple[Any, dict[str, _Tables]] | None:
@@ -262,29 +261,3 @@ def _private_api(butler: Butler, elements: Sequence[str]) -> tuple[Any, dict[str
         )
         return None
     return database, tables
-
-
-def _drop_foreign_keys(connection: sqlalchemy.Connection, tables: Sequence[str]) -> list[str]:
-    """Drop the foreign keys of tables; return the statements that put them back.
-
-    Empty where they stay: other sessions use the tables, or this one does not
-    own them.
-    """
-    keys = connection.exec_driver_sql(
-        "SELECT conrelid::regclass::text, quote_ident(conname), pg_get_constraintdef(oid) "
-        "FROM pg_constraint WHERE contype = 'f' AND conrelid = ANY (%(tables)s::regclass[])",
-        {"tables": list(tables)},
-    ).all()
-    try:
-        with connection.begin_nested():
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
-            for table, name, _ in keys:
-                connection.exec_driver_sql(f"ALTER TABLE {table} DROP CONSTRAINT {name}")
-            connection.exec_driver_sql("SET LOCAL lock_timeout = DEFAULT")
-    except sqlalchemy.exc.DBAPIError as error:
-        _LOG.warning(
-            "Foreign keys are checked row by row, which is slower, since the server says: %s",
-            str(error.orig).strip(),
-        )
-        return []
-    return [f"ALTER TABLE {table} ADD CONSTRAINT {name} {definition}" for table, name, definition in keys]
