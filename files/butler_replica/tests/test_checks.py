@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from butler_replica import importer, plan
 from butler_replica.errors import ExportError
 from butler_replica.importer import import_exports
 from conftest import Repository
@@ -21,14 +23,25 @@ def raws(tmp_path: Path) -> Path:
 
 
 CASES = {
-    "a long run": ("Cam/raw/all\n", f"{'r' * 65}\n", "65 characters; 64 are allowed"),
+    "a long run": ("Cam/raw/all\n", f"{'r' * 2001}\n", "2001 bytes; 2000 are allowed"),
     "an empty run": ("run: Cam/raw/all\n", "run: ''\n", "is empty"),
     "a NUL in a run": ("run: Cam/raw/all\n", 'run: "a\\0b"\n', "NUL"),
     "a run above the repository": ("run: Cam/raw/all\n", "run: ../../out\n", "leads out of the repository"),
-    "a long formatter": ("no.such.RawFormatter", "f" * 129, "129 characters; 128 are allowed"),
-    "a long dataset type": (": raw\n", f": {'t' * 129}\n", "129 characters; 128 are allowed"),
-    "a long storage class": ("storage_class: Exposure", f"storage_class: {'S' * 65}", "storage class"),
-    "a long name": ("obs_id: MC_1000", f"obs_id: {'x' * 65}", "exposure record 1.*65 characters; 64"),
+    "a long formatter": ("no.such.RawFormatter", "f" * 2001, "2001 bytes; 2000 are allowed"),
+    "a long dataset type": (": raw\n", f": {'t' * 2001}\n", "2001 bytes; 2000 are allowed"),
+    "a NUL in a dataset type": ("dataset_type: raw\n", 'dataset_type: "ra\\0w"\n', "NUL"),
+    "an unknown storage class": ("storage_class: Exposure", f"storage_class: {'S' * 65}", "storage class"),
+    "a long name": ("obs_id: MC_1000", f"obs_id: {'é' * 1001}", "exposure record 1.*2002 bytes; 2000"),
+    "a long band": ("band: r", f"band: {'b' * 33}", "physical_filter record 1.*33 characters; 32"),
+    "an empty name": ("obs_id: MC_1000", "obs_id: ''", "exposure record 1.*is empty"),
+    "a huge number in a data ID": (
+        "      exposure: 1000",
+        f"      exposure: {2**63}",
+        "raw record 1.*no database",
+    ),
+    "infinity in a data ID": ("      detector: 0", "      detector: .inf", "raw record 1.*infinity"),
+    "a NUL in a data ID": ("    - instrument: Cam", '    - instrument: "C\\0"', "raw record 1.*NUL"),
+    "nothing in a data ID": ("    - instrument: Cam", "    - instrument:", "raw record 1.*None"),
     "a huge integer": ("visit_max: 9999", f"visit_max: {2**63}", "visit_max.*no database can hold"),
     "a text for a number": ("exposure_time: 30.0", "exposure_time: long", "exposure_time is 'long'"),
     "a value that must be there": ("    obs_id: MC_1000\n", "", "obs_id has no value"),
@@ -36,6 +49,14 @@ CASES = {
 }
 
 
+@pytest.fixture(params=["by ref", "staged"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compare few datasets in the database, too."""
+    for module in (plan, importer):
+        monkeypatch.setattr(module, "STAGED_FROM", 0 if request.param == "staged" else 10)
+
+
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("case", CASES)
 def test_refused_beforehand(repository: Repository, raws: Path, case: str) -> None:
     old, new, message = CASES[case]
@@ -50,14 +71,18 @@ def test_refused_beforehand(repository: Repository, raws: Path, case: str) -> No
 
 def test_as_long_as_allowed(make_repository: Callable[..., Repository], raws: Path, backend: str) -> None:
     text = raws.read_text()
-    text = text.replace("run: Cam/raw/all\n", f"run: {'r' * 64}\n").replace("MC_1000", "x" * 64)
-    text = text.replace("no.such.RawFormatter", "f" * 128).replace(
+    # Not to be compressed: what limits PostgreSQL is the size of an entry in an index.
+    run, name = secrets.token_hex(1000), secrets.token_hex(1000)
+    text = text.replace("Cam/raw/all\n", f"{run}\n").replace("MC_1000", name)
+    text = text.replace("no.such.RawFormatter", "f" * 2000).replace(
         "visit_max: 9999", f"visit_max: {2**63 - 1}"
     )
+    text = text.replace("    obs_id:", "    target_name: ''\n    obs_id:")
     raws.write_text(text)
     repository = make_repository(backend)
     import_exports(repository, [raws], transfer="direct")
-    assert repository.sql("SELECT obs_id FROM exposure") == [("x" * 64,)]
+    assert repository.sql("SELECT name FROM collection") == [(run,)]
+    assert repository.sql("SELECT obs_id, target_name FROM exposure") == [(name, "")]
     assert repository.sql("SELECT visit_max FROM instrument") == [(2**63 - 1,)]
 
 

@@ -6,7 +6,7 @@ value that a table refuses would leave them behind: it is found beforehand.
 
 from __future__ import annotations
 
-__all__ = ["check_artifact", "check_plan", "check_records"]
+__all__ = ["check_artifact", "check_plan", "check_records", "data_id_value"]
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 _REMEDY = "Correct it in a copy of the export."
 
 _LONGEST = 2_000
-"""Characters of a name or a path: PostgreSQL has no entry in an index for much more."""
+"""Bytes of a name, a path or a value: PostgreSQL has no entry in an index for much more."""
+
+_LONGEST_DOC = 1 << 20
 
 _BOUNDED = 32
 """Strings of more characters have columns of any length (`lsst.daf.butler.ddl`)."""
@@ -74,7 +76,7 @@ def check_plan(plan: FilePlan) -> None:
     Parameters
     ----------
     plan : `~butler_replica.plan.FilePlan`
-        A plan that is complete.
+        A plan whose dataset types and collections are known.
 
     Raises
     ------
@@ -83,8 +85,8 @@ def check_plan(plan: FilePlan) -> None:
         itself.
     """
 
-    def check(what: str, value: str, length: int = _LONGEST) -> None:
-        if problem := _text_problem(value, length):
+    def check(what: str, value: str, longest: int = _LONGEST) -> None:
+        if problem := _text_problem(value, longest):
             raise ExportError(plan.export, f"{what} {problem}.", remedy=_REMEDY)
 
     for item in plan.collections:
@@ -94,7 +96,7 @@ def check_plan(plan: FilePlan) -> None:
         if name in children:
             raise ExportError(plan.export, f"chain {name!r} has itself as a child.", remedy=_REMEDY)
     for doc in (*(item.doc for item in plan.collections), *plan.docs.values()):
-        check("the documentation of a collection", doc or "-", 1 << 20)
+        check("the documentation of a collection", doc or "-", _LONGEST_DOC)
     for dataset_type in plan.dataset_types:
         check(f"the name of dataset type {_short(dataset_type.name)}", dataset_type.name)
         storage_class = dataset_type.storageClass_name
@@ -120,12 +122,47 @@ def check_artifact(export: Path, recorded: str, formatter: str) -> None:
         elsewhere than into the repository.
     """
     for what, value in (("formatter", formatter), ("path", recorded)):
-        if problem := _text_problem(value, _LONGEST):
+        if problem := _text_problem(value):
             raise ExportError(
                 export, f"the {what} {_short(value)} in the repository {problem}.", remedy=_REMEDY
             )
     if ".." in recorded and ".." in PurePosixPath(recorded).parts:
         raise ExportError(export, f"the artifact {recorded!r} leads out of the repository.", remedy=_REMEDY)
+
+
+def data_id_value(value: Any, kind: type) -> Any:
+    """Return a value of a data ID as the type that its dimension has.
+
+    Parameters
+    ----------
+    value : `object`
+        As the export has it.
+    kind : `type`
+        Python type of the dimension's values.
+
+    Returns
+    -------
+    value : `object`
+        A ``kind`` that a database can hold.
+
+    Raises
+    ------
+    ValueError
+        Raised if there is none. The message says why.
+    TypeError
+        Raised if the value is of no such kind.
+    """
+    if value is None or isinstance(value, bytes):
+        raise TypeError(f"{_short(value)} is no value of a dimension")
+    try:
+        value = kind(value)
+    except OverflowError as error:
+        raise ValueError(str(error)) from error
+    if isinstance(value, int) and not _is_storable(value):
+        raise ValueError(f"no database can hold {_short(value)}")
+    if isinstance(value, str) and (problem := _text_problem(value)):
+        raise ValueError(f"{_short(value)} {problem}")
+    return value
 
 
 def _column_problem(column: Any, value: Any) -> str:
@@ -134,9 +171,14 @@ def _column_problem(column: Any, value: Any) -> str:
     if not _fits(column.type, value):
         return f"is {_short(value)}, which is no {column.type}"
     problem = ""
-    if column.type == "string" and (problem := _text_problem(value, column.length)):
-        problem = f"{_short(value)} {problem}"
-    elif column.type == "int" and not -(1 << 63) <= value < 1 << 63:
+    if column.type == "string":
+        bounded = column.length <= _BOUNDED
+        if bounded and len(value) > column.length:
+            problem = f"has {len(value)} characters; {column.length} are allowed"
+        elif value or bounded or not column.nullable:
+            problem = _text_problem(value)
+        problem = problem and f"{_short(value)} {problem}"
+    elif column.type == "int" and not _is_storable(value):
         problem = f"is {_short(value)}, which no database can hold"
     elif column.type == "hash" and len(value) > column.nbytes:
         problem = f"has {len(value)} bytes; {column.nbytes} are allowed"
@@ -149,18 +191,20 @@ def _fits(kind: str, value: Any) -> bool:
     return isinstance(value, _KINDS.get(kind, (object,)))
 
 
-def _text_problem(value: str, length: int) -> str:
+def _is_storable(value: int) -> bool:
+    return -(1 << 63) <= value < 1 << 63
+
+
+def _text_problem(value: str, longest: int = _LONGEST) -> str:
     if not value:
         return "is empty"
-    if len(value) > length:
-        return f"has {len(value)} characters; {length} are allowed"
     if "\0" in value:
         return "has a NUL character in it"
     try:
-        value.encode()
+        size = len(value.encode())
     except UnicodeEncodeError:
         return "has characters that are no Unicode"
-    return ""
+    return f"has {size} bytes; {longest} are allowed" if size > longest else ""
 
 
 def _short(value: object) -> str:

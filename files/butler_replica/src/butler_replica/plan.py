@@ -185,12 +185,12 @@ class _Planner:
         self._plan_dimensions()
         self._dataset_types = self._plan_dataset_types()
         self._plan_collections()
+        check_plan(self.plan)
         try:
             self._plan_datasets(staging, tell)
             if options.collections != "drop":
                 self._plan_tags()
                 self._plan_certifications()
-            check_plan(self.plan)
         except BaseException:
             self.plan.datasets.close()
             raise
