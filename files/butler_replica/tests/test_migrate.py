@@ -244,6 +244,16 @@ def test_visits_without_a_time(repository: Repository, tmp_path: Path, new: Docu
     assert registry_tables(repository) == before
 
 
+def test_instruments_of_development(repository: Repository, tmp_path: Path, new: Document) -> None:
+    """A column that was given up before a release is left out; a class that is not named is unknown."""
+    old = old_form(new, 5)
+    rows(old, "instrument")[0]["day_obs_offset"] = 0
+    del rows(old, "instrument")[0]["class_name"]
+    import_exports(repository, [write(old, tmp_path / "old.yaml")], missing="register")
+    assert repository.sql("SELECT name, class_name FROM instrument") == [("Cam", None)]
+    assert repository.sql("SELECT count(*) FROM exposure") == [(2,)]
+
+
 def test_export_newer_than_the_repository(tmp_path: Path, new: Document) -> None:
     config = DimensionConfig("resource://lsst.daf.butler/configs/old_dimensions/daf_butler_universe5.yaml")
     Butler.makeRepo(tmp_path / "repo", dimensionConfig=config)

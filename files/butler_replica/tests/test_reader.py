@@ -125,6 +125,32 @@ version: 0
     assert isinstance(export.certifications["c"][0].timespan, Timespan)
 
 
+def test_runs_by_number(write) -> None:
+    """Until early 2020 runs had numbers, and the datasets of a run named its number."""
+    path = write(
+        """version: 0
+data:
+- {type: run, id: 6, collection: masks, start_time: null, pipeline: null}
+- {type: dataset, dataset_type: mask, run_id: 6, records: [{dataset_id: 3, data_id: {tract: 0}, path: a.reg}]}
+"""
+    )
+    export = read_export(path)
+    assert [block.run for block in export.blocks] == ["masks"]
+    assert export.collections["masks"].type is CollectionType.RUN
+    with pytest.raises(ExportError, match="datasets of run 7, and no such run before them"):
+        read_export(write(path.read_text().replace("run_id: 6", "run_id: 7")))
+
+
+def test_last_line_without_newline(write) -> None:
+    """As some editors leave it: taken where the name of a formatter cannot have been cut."""
+    text = EXPORT.replace("nowhere.Formatter", "lsst.some.fitsFormatter.FitsFormatter")
+    (whole,) = read_export(write(text)).blocks
+    (block,) = read_export(write(text[:-1])).blocks
+    assert list(block.records) == list(whole.records)
+    with pytest.raises(ExportError, match="middle of a line"):
+        read_export(write(text[: text.rindex(".FitsFormatter")]))
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -74,8 +74,8 @@ def migrate_dimensions(
     notices: list[str] = []
     if export.universe_namespace == universe.namespace:
         try:
-            classes = {**instrument_classes}
-            classes.update((row["name"], row["class_name"]) for row in rows.get("instrument", ()))
+            classes: dict[str, str | None] = {**instrument_classes}
+            classes.update((row["name"], row.get("class_name")) for row in rows.get("instrument", ()))
             notices = _migrate(rows, export.universe_version, universe, classes)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ExportError(
@@ -148,14 +148,21 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
         raise ExportError(export.path, f"dataset type {item.name!r} cannot be made: {error}.") from error
 
 
+_CORRECT = "Correct it in a copy of the export."
+
+_GIVEN_UP = (("visit", "seeing"), ("instrument", "day_obs_offset"))
+"""Elements and columns: of universe 0, and of the weekly releases of February 2024."""
+
 _NEWER = "The export is newer than the repository: make the repository with a newer lsst-daf-butler."
 
 
-def _migrate(rows: Rows, version: int, universe: DimensionUniverse, classes: Mapping[str, str]) -> list[str]:
+def _migrate(
+    rows: Rows, version: int, universe: DimensionUniverse, classes: Mapping[str, str | None]
+) -> list[str]:
     """Bring records from one universe to another, in place; say what a reader should know of it."""
+    _drop_columns(rows, universe)
     if version < 1:
         _rename_obs_id(rows)
-        _drop_seeing(rows, universe)
         _add_missing_day_obs(rows, classes)
     if version < 2 and "visit_system_membership" in universe:
         _migrate_visit_systems(rows)
@@ -172,14 +179,15 @@ def _rename_obs_id(rows: Rows) -> None:
             exposure["obs_id"] = exposure.pop("name")
 
 
-def _drop_seeing(rows: Rows, universe: DimensionUniverse) -> None:
-    """Universe 1: visits have no seeing."""
-    if "visit" in universe and "seeing" not in universe["visit"].metadata.names:
-        for visit in rows.get("visit", ()):
-            visit.pop("seeing", None)
+def _drop_columns(rows: Rows, universe: DimensionUniverse) -> None:
+    """Leave out columns that were given up: later universes tell it otherwise, or not at all."""
+    for element, column in _GIVEN_UP:
+        if element in universe and column not in universe[element].metadata.names:
+            for row in rows.get(element, ()):
+                row.pop(column, None)
 
 
-def _add_missing_day_obs(rows: Rows, classes: Mapping[str, str]) -> None:
+def _add_missing_day_obs(rows: Rows, classes: Mapping[str, str | None]) -> None:
     """Universe 1: visits and exposures have a day of observation."""
     for element in ("visit", "exposure"):
         for row in rows.get(element, ()):
@@ -236,7 +244,7 @@ def _add_groups(rows: Rows) -> None:
         )
 
 
-def _add_day_obs(rows: Rows, classes: Mapping[str, str]) -> list[str]:
+def _add_day_obs(rows: Rows, classes: Mapping[str, str | None]) -> list[str]:
     """Universe 6: the day of observation is a dimension."""
     days = {
         (row["instrument"], row["day_obs"]): None
@@ -307,7 +315,7 @@ def _make_records(
                     export.path,
                     f"does not fit universe {universe.version} of this repository: {error}.",
                     where=f"{element.name} record {number}",
-                    remedy=_NEWER if export.universe_version > universe.version else "",
+                    remedy=_NEWER if export.universe_version > universe.version else _CORRECT,
                 ) from error
         records[element.name] = list(made.values())
     return records

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = ["read_export"]
 
+import re
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -53,6 +54,10 @@ _YAML = "tag:yaml.org,2002:"
 _OBJECT = f"{_YAML}python/object"
 
 _TRUNCATED = "Is the file complete? Copy or export it again."
+_WHOLE_RECORD = re.compile(rb"\n +formatter: [\w.]+\.[A-Z]\w*Formatter\Z")
+"""A last line without newline that cannot be cut: editors leave some."""
+
+_LAST_LINE = 1_000
 _NOT_AN_EXPORT = "Butler exports begin with 'description: Butler Data Repository Export'."
 
 
@@ -112,8 +117,9 @@ def _check_end(path: Path, stream: BinaryIO) -> None:
     size = stream.seek(0, 2)
     if size == 0:
         raise ExportError(path, "is empty.", remedy=_TRUNCATED)
-    stream.seek(size - 1)
-    if stream.read(1) not in b"\n}]":
+    stream.seek(max(0, size - _LAST_LINE))
+    end = stream.read()
+    if end[-1:] not in b"\n}]" and not _WHOLE_RECORD.search(end):
         raise ExportError(
             path, "ends in the middle of a line.", remedy=f"{_TRUNCATED} If it is, end it with a newline."
         )
@@ -148,6 +154,7 @@ class _Reader:
         self._spool = Spool()
         self._canonical = CanonicalRecords(stream, self._plain, self._spool, tell)
         self._n_runs = 0
+        self._runs: dict[Any, str] = {}
         # Any: the types of the C loader's events are not described anywhere.
         self._loader: Any = _Loader(self._canonical)
         self._anchors: dict[str, Any] = {}
@@ -269,15 +276,15 @@ class _Reader:
                     records = Records(spool=self._spool)
                     for number, record in enumerate(item["records"] or [], 1):
                         self._append(records, self._dataset_record(record, label, number, start))
-                self._export.blocks.append(DatasetBlock(item["dataset_type"], item["run"], records))
+                self._export.blocks.append(
+                    DatasetBlock(item["dataset_type"], self._run(item, start), records)
+                )
             elif kind == "dimension":
                 self._add_dimension(item, start)
             elif kind == "collection":
                 self._add_collection(item, start)
             elif kind == "run":
-                self._export.collections.setdefault(
-                    item["name"], CollectionItem(item["name"], CollectionType.RUN, None, ())
-                )
+                self._add_run(item)
             elif kind == "dataset_type":
                 if not isinstance(item["dimensions"], list) or not _are_texts(item["dimensions"]):
                     self._fail(f"dataset type {item['name']!r} has dimensions that are no names.", start)
@@ -296,6 +303,21 @@ class _Reader:
         except (TypeError, AttributeError, ValueError, IndexError) as error:
             self._fail(f"a {kind} item is malformed ({error}).", start, remedy=_TRUNCATED)
         return kind
+
+    def _add_run(self, item: dict[str, Any]) -> None:
+        # Until early 2020 a run had a number, and the name of its collection.
+        name = item["collection"] if "collection" in item and "name" not in item else item["name"]
+        self._runs[item.get("id")] = name
+        self._export.collections.setdefault(name, CollectionItem(name, CollectionType.RUN, None, ()))
+
+    def _run(self, item: dict[str, Any], start: Any) -> str:
+        """Return the run of a block of datasets."""
+        if "run" in item or "run_id" not in item:
+            run: str = item["run"]
+            return run
+        if item["run_id"] not in self._runs:
+            self._fail(f"has datasets of run {item['run_id']}, and no such run before them.", start)
+        return self._runs[item["run_id"]]
 
     def _add_dimension(self, item: dict[str, Any], start: Any) -> None:
         records = item["records"] or []
