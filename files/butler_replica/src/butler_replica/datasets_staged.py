@@ -7,9 +7,10 @@ from __future__ import annotations
 
 __all__ = ["StagedDatasets"]
 
+import functools
 import itertools
-import os
 import uuid
+from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,8 +22,17 @@ from lsst.utils.iteration import chunk_iterable
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from .checks import check_artifact, data_id_value
-from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable, data_id_text
+from .artifacts import FoundArtifact
+from .checks import check_artifact, check_formatter, data_id_value
+from .datasets import (
+    LISTED,
+    DatasetContext,
+    MissingArtifact,
+    PlannedDatasets,
+    Transferable,
+    data_id_text,
+    is_free,
+)
 from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
@@ -31,7 +41,7 @@ from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths, 
 _ASSOCIATED = 10_000
 """Associated datasets that are looked up at a time."""
 
-_TO_BRING = (State.NEW, State.FIRST, State.REGISTERED)
+_TO_BRING = (State.NEW, State.REGISTERED)
 """States of datasets whose artifacts the datastore does not know."""
 
 
@@ -46,6 +56,22 @@ class _Block(NamedTuple):
 
     types: tuple[type, ...]
     """Their Python types."""
+
+
+class _Part(NamedTuple):
+    """Some thousand datasets of a block."""
+
+    block: _Block
+    chunk: RecordChunk
+    number: int
+    """Position of the first of them in the export."""
+
+    in_block: int
+    """Artifacts of the block before them."""
+
+    def place(self, artifact: int) -> str:
+        """Name an artifact, for messages."""
+        return f"{self.block.block.dataset_type} record {self.in_block + artifact + 1}"
 
 
 class StagedDatasets(PlannedDatasets):
@@ -70,6 +96,9 @@ class StagedDatasets(PlannedDatasets):
 
         self._blocks = list(self._number_blocks())
         self._found = Spool()
+        self._states: NDArray[np.uint8] = np.zeros(0, dtype=np.uint8)
+        """State of each dataset; empty where all are stored."""
+
         self._places: list[tuple[int, int]] = []
         """Where in the spool the source and size of each artifact are, by chunk."""
 
@@ -91,29 +120,32 @@ class StagedDatasets(PlannedDatasets):
 
     @override
     def require_records(self) -> None:
-        needed: dict[str, dict[str, set[tuple[Any, ...]]]] = defaultdict(lambda: defaultdict(set))
+        needed: dict[tuple[str, str], set[tuple[Any, ...]]] = defaultdict(set)
         self._staging.begin(self._groups)
+        for part in self._parts():
+            block = part.block
+            columns = self._columns(part)
+            for name in block.names:
+                required = self._butler.dimensions[name].required.names
+                keys = (columns[block.names.index(key)] for key in required)
+                needed[block.block.dataset_type, name].update(zip(*keys, strict=True))
+            self._stage(part, columns)
+            self._tell((part.number + len(part.chunk.ids)) // 2)
+        for (dataset_type, name), wanted in needed.items():
+            self._context.records.require_keys(name, wanted, dataset_type)
+
+    def _parts(self) -> Iterator[_Part]:
         number = 0
         for block in self._blocks:
             in_block = 0
             for chunk in block.block.records.chunks():
-                columns = self._columns(block, chunk, in_block)
-                for name in block.names:
-                    required = self._butler.dimensions[name].required.names
-                    positions = [block.names.index(key) for key in required]
-                    needed[block.block.dataset_type][name].update(
-                        zip(*(columns[p] for p in positions), strict=True)
-                    )
-                self._stage(block, chunk, columns, number, in_block)
+                yield _Part(block, chunk, number, in_block)
                 number += len(chunk.ids)
                 in_block += len(chunk.paths)
-                self._tell(number)
-        for dataset_type, by_dimension in needed.items():
-            for name, keys in by_dimension.items():
-                self._context.records.require_keys(name, keys, dataset_type)
 
-    def _columns(self, block: _Block, chunk: RecordChunk, in_block: int) -> list[Sequence[Any]]:
+    def _columns(self, part: _Part) -> list[Sequence[Any]]:
         """Values of each required dimension, of the type that it has."""
+        block, chunk = part.block, part.chunk
         try:
             positions = [chunk.keys.index(name) for name in block.names]
             columns = []
@@ -127,80 +159,112 @@ class StagedDatasets(PlannedDatasets):
                     data_id_value(value, kind)
                 columns.append(column)
         except (ValueError, TypeError) as error:
-            raise self._first_bad_data_id(block, chunk, in_block, error) from error
+            raise self._first_bad_data_id(part, error) from error
         return columns
 
-    def _first_bad_data_id(
-        self, block: _Block, chunk: RecordChunk, in_block: int, error: Exception
-    ) -> ExportError:
+    def _first_bad_data_id(self, part: _Part, error: Exception) -> ExportError:
+        block, chunk = part.block, part.chunk
         for values, artifact in zip(chunk.values, chunk.artifact_of_each(), strict=True):
             data_id = dict(zip(chunk.keys, values, strict=True))
             try:
                 for name, kind in zip(block.names, block.types, strict=True):
                     data_id_value(data_id[name], kind)
             except (KeyError, ValueError, TypeError) as reason:
-                return self._bad_data_id(block.block, in_block + artifact + 1, data_id, block.names, reason)
-        return self._bad_data_id(block.block, in_block + 1, chunk.values[0], block.names, error)
+                number = part.in_block + artifact + 1
+                return self._bad_data_id(block.block, number, data_id, block.names, reason)
+        return self._bad_data_id(block.block, part.in_block + 1, chunk.values[0], block.names, error)
 
-    def _stage(
-        self, block: _Block, chunk: RecordChunk, columns: list[Sequence[Any]], number: int, in_block: int
-    ) -> None:
-        """Look for the artifacts of some datasets, and stage them."""
-        found = [
-            self._find(path, lambda n=position: f"{block.block.dataset_type} record {in_block + n}")  # type: ignore[misc]
-            for position, path in enumerate(chunk.paths, 1)
-        ]
-        self._places.append(self._found.write([(one.source, one.size) for one in found]))
-        data_ids = zip(*columns, strict=True) if columns else iter([()] * len(chunk.ids))
-        rows = []
-        for n, (dataset_id, artifact, values) in enumerate(
-            zip(chunk.ids, chunk.artifact_of_each(), data_ids, strict=True), number
-        ):
-            source, size, reason = found[artifact]
-            if size is None:
-                source = source or str(chunk.paths[artifact])
-                rows.append(StagedRow(n, block.number, dataset_id.hex(), source, reason, values))
-            else:
-                rows.append(StagedRow(n, block.number, dataset_id.hex(), None, None, values))
-        self._staging.add(block.dimensions, rows)
+    def _stage(self, part: _Part, columns: list[Sequence[Any]]) -> None:
+        for formatter in {*part.chunk.formatters} - {None}:
+            check_formatter(self._export.path, formatter)  # type: ignore[arg-type]
+        ids = [one.hex() for one in part.chunk.ids]
+        data_ids: Iterable[tuple[Any, ...]] = zip(*columns, strict=True) if columns else [()] * len(ids)
+        self._staging.add(
+            part.block.dimensions,
+            [
+                StagedRow(n, part.block.number, dataset_id, values)
+                for n, (dataset_id, values) in enumerate(zip(ids, data_ids, strict=True), part.number)
+            ],
+        )
 
     @override
     def compare(self) -> None:
         staging = self._staging
         staging.refresh()
         self._check_repeated()
-        for conflict in staging.conflicts():
-            assert conflict.other is not None  # noqa: S101
-            raise self._conflict(
-                self._text(conflict), self._groups[conflict.block][1], conflict.id, conflict.other
-            )
-        for taken in staging.taken():
+        counts = staging.compare()
+        states = {state for _, state in counts}
+        if State.TAKEN in states:
+            taken = staging.taken()[0]
             raise self._taken(self._text(taken), self._groups[taken.block][1], taken.id)
-        counts = staging.mark(skip_missing=self._options.missing == "skip")
-        for (block, state, is_there), count in counts.items():
+        if State.NEW in states:
+            for conflict in staging.conflicts():
+                assert conflict.other is not None  # noqa: S101
+                run = self._groups[conflict.block][1]
+                raise self._conflict(self._text(conflict), run, conflict.id, conflict.other)
+        for (block, state), count in counts.items():
             if state is State.NEW:
                 self.inserted[self._groups[block]] += count
-            if state in (State.STORED, State.REGISTERED):
+            else:
                 self.present += count
-            if state is not State.STORED and not is_there:
-                self.n_missing += count
-            if state in _TO_BRING and is_there:
-                self.stored += count
-                self.artifacts_added += count if state is State.REGISTERED else 0
-        if self.n_missing:
-            self.missing = [
-                MissingArtifact(
-                    *self._groups[row.block],
-                    dict(zip(self._dimensions(row.block).required, row.values, strict=True)),
-                    row.source,
-                    row.reason,
-                )
-                for row in staging.missing(LISTED)
-            ]
+        if states - {State.STORED}:
+            self._states = staging.states(self._export.n_datasets)
+            self._find_artifacts()
         self._check_missing()
 
-    def _dimensions(self, block: int) -> DimensionGroup:
-        return self._context.dataset_types[self._groups[block][0]].dimensions
+    def _find_artifacts(self) -> None:
+        """Look for the artifacts of datasets that have none in the datastore."""
+        changes: dict[State, array[int]] = {state: array("q") for state in (State.LEFT_OUT, State.BARE)}
+        for part in self._parts():
+            wanted = np.isin(self._states[part.number : part.number + len(part.chunk.ids)], _TO_BRING)
+            found: list[FoundArtifact | None] = [None] * len(part.chunk.paths)
+            if wanted.any():
+                self._look(part, wanted.tolist(), found, changes)
+            self._places.append(
+                self._found.write([None if one is None else (one.source, one.size) for one in found])
+            )
+            self._tell((self._export.n_datasets + part.number) // 2)
+        self._staging.set_states(changes)
+
+    def _look(
+        self,
+        part: _Part,
+        wanted: list[bool],
+        found: list[FoundArtifact | None],
+        changes: Mapping[State, array[int]],
+    ) -> None:
+        group = self._groups[part.block.number]
+        new = State.LEFT_OUT if self._options.missing == "skip" else State.BARE
+        for n, artifact in enumerate(part.chunk.artifact_of_each()):
+            if not wanted[n]:
+                continue
+            one = found[artifact]
+            if one is None:
+                one = found[artifact] = self._find(
+                    part.chunk.paths[artifact], functools.partial(part.place, artifact)
+                )
+            is_new = self._states[part.number + n] == State.NEW
+            if one.size is not None:
+                self.stored += 1
+                self.artifacts_added += not is_new
+                continue
+            self._note_missing(part, n, one.source or str(part.chunk.paths[artifact]), one.reason)
+            if is_new:
+                changes[new].append(part.number + n)
+                self._states[part.number + n] = new
+                if new is State.LEFT_OUT:
+                    self.inserted[group] -= 1
+        self.inserted = +self.inserted
+
+    def _note_missing(self, part: _Part, n: int, path: str, reason: str) -> None:
+        self.n_missing += 1
+        if len(self.missing) < LISTED:
+            values = dict(zip(part.chunk.keys, part.chunk.values[n], strict=True))
+            data_id = {
+                name: data_id_value(values[name], kind)
+                for name, kind in zip(part.block.names, part.block.types, strict=True)
+            }
+            self.missing.append(MissingArtifact(*self._groups[part.block.number], data_id, path, reason))
 
     def _text(self, dataset: StagedDataset) -> str:
         return f"{self._groups[dataset.block][0]} {data_id_text(self._ref(dataset).dataId)}"
@@ -227,7 +291,7 @@ class StagedDatasets(PlannedDatasets):
         found: dict[uuid.UUID, DatasetRef | None] = {}
         for chunk in chunk_iterable(ids, _ASSOCIATED):
             for dataset in self._staging.datasets(chunk):
-                left_out = dataset.state is State.LEFT_OUT
+                left_out = self._states.size > 0 and self._states[dataset.number] == State.LEFT_OUT
                 found[dataset.id] = None if left_out else self._ref(dataset)
         return found
 
@@ -237,58 +301,54 @@ class StagedDatasets(PlannedDatasets):
     @override
     def places_are_free(self) -> bool:
         runs = {run for _, run in self._groups}
-        return runs_have_folders(self._butler) and not any(
-            os.path.lexists(f"{self._root}/{run}") for run in runs
-        )
+        return runs_have_folders(self._butler) and all(is_free(f"{self._root}/{run}") for run in runs)
 
     @override
     def transferables(self) -> Iterator[Transferable]:
         """Return the artifacts that are to be brought; what the datastore is to know of them is noted on the way."""
         if not self.stored:
             return iter(())
-        return self._bring(self._staging.states(self._export.n_datasets))
+        return self._bring()
 
-    def _bring(self, states: NDArray[np.uint8]) -> Iterator[Transferable]:
-        to_bring = np.isin(states, _TO_BRING)
+    def _bring(self) -> Iterator[Transferable]:
         self._records = Spool()
         self._record_places.clear()
-        places = iter(self._places)
-        number = 0
-        for block in self._blocks:
-            dataset_type = self._context.dataset_types[block.block.dataset_type]
-            template = TemplatePaths(
-                self._butler, dataset_type, block.block.run, self._context.records.expand
-            )
-            in_block = 0
-            for chunk in block.block.records.chunks():
-                found = self._found.read(next(places))
-                wanted = to_bring[number : number + len(chunk.ids)]
-                if wanted.any():
-                    yield from self._bring_chunk(block, chunk, found, wanted.tolist(), template, in_block)
-                number += len(chunk.ids)
-                in_block += len(chunk.paths)
+        templates: dict[int, TemplatePaths] = {}
+        for part, place in zip(self._parts(), self._places, strict=True):
+            wanted = np.isin(self._states[part.number : part.number + len(part.chunk.ids)], _TO_BRING)
+            if wanted.any():
+                block = part.block
+                if block.number not in templates:
+                    templates[block.number] = TemplatePaths(
+                        self._butler,
+                        self._context.dataset_types[block.block.dataset_type],
+                        block.block.run,
+                        self._context.records.expand,
+                    )
+                yield from self._bring_part(
+                    part, self._found.read(place), wanted.tolist(), templates[block.number]
+                )
 
-    def _bring_chunk(
+    def _bring_part(
         self,
-        block: _Block,
-        chunk: RecordChunk,
-        found: list[tuple[str, int | None]],
+        part: _Part,
+        found: list[tuple[str, int | None] | None],
         wanted: list[bool],
         template: TemplatePaths,
-        in_block: int,
     ) -> Iterator[Transferable]:
+        chunk = part.chunk
         in_place = self._options.transfer in ("direct", "none")
-        dataset_type = self._context.dataset_types[block.block.dataset_type]
-        storage_class = dataset_type.storageClass_name
-        columns = self._columns(block, chunk, in_block)
+        storage_class = self._context.dataset_types[part.block.block.dataset_type].storageClass_name
+        columns = self._columns(part)
         starts = None if chunk.counts is None else [0, *itertools.accumulate(chunk.counts)]
         records = []
         placed = -1
         recorded = formatter = ""
         for n, artifact in enumerate(chunk.artifact_of_each()):
-            source, size = found[artifact]
-            if not wanted[n] or size is None:
+            place = found[artifact]
+            if not wanted[n] or place is None or place[1] is None:
                 continue
+            source, size = place[0], place[1]
             if artifact != placed:
                 placed = artifact
                 # The first dataset of an artifact decides where it goes, new or not.
@@ -296,23 +356,24 @@ class StagedDatasets(PlannedDatasets):
                 if in_place:
                     target, recorded = source, self._recorded_in_place(source)
                 else:
-                    values = tuple(column[first] for column in columns)
+                    values = tuple([column[first] for column in columns])
                     recorded = template.path(values, chunk.ids[first]) + self._extension(source)
                     target = f"{self._root}/{recorded}"
                 formatter = chunk.formatters[artifact] or self._default_formatter(
-                    self._ref(self._as_staged(block, chunk, columns, n))
+                    self._ref(self._as_staged(part, columns, n))
                 )
                 check_artifact(self._export.path, recorded, formatter)
                 yield Transferable(target, source, size)
             records.append((chunk.ids[n].hex(), recorded, formatter, storage_class, size))
-        self._record_places.append(self._records.write(records))
+        if records:
+            self._record_places.append(self._records.write(records))
 
     @staticmethod
-    def _as_staged(
-        block: _Block, chunk: RecordChunk, columns: Sequence[Sequence[Any]], n: int
-    ) -> StagedDataset:
+    def _as_staged(part: _Part, columns: Sequence[Sequence[Any]], n: int) -> StagedDataset:
         values = tuple(column[n] for column in columns)
-        return StagedDataset(n, block.number, uuid.UUID(bytes=chunk.ids[n]), State.NEW, values)
+        return StagedDataset(
+            part.number + n, part.block.number, uuid.UUID(bytes=part.chunk.ids[n]), State.NEW, values
+        )
 
     @override
     @contextmanager

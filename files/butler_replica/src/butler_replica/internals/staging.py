@@ -40,7 +40,11 @@ _ROW_BYTES = 100
 _CHUNK = 1_000
 """Values in one SQL ``IN``."""
 
+_LOADED = 10_000
+"""Rows that are loaded at a time."""
+
 _BLOCKS = "dc2_replica_blocks"
+_CHANGES = "dc2_replica_changes"
 
 _COLUMNS = {
     "dataset": {"id", "dataset_type_id", "run_id", "ingest_date"},
@@ -64,11 +68,18 @@ class State(IntEnum):
     REGISTERED = 2
     """In the registry, without a datastore record."""
 
-    LEFT_OUT = 3
+    TAKEN = 3
+    """Its ID is that of something else in the registry."""
+
+    LEFT_OUT = 4
     """Not there and not wanted: its artifact is missing."""
 
-    FIRST = 4
-    """New, and inserted by the butler itself."""
+    BARE = 5
+    """New, and without artifact."""
+
+
+_INSERTED = f"{State.NEW:d}, {State.BARE:d}"
+"""States of datasets that are inserted."""
 
 
 class StagedRow(NamedTuple):
@@ -80,12 +91,6 @@ class StagedRow(NamedTuple):
     block: int
     id: str
     """32 hexadecimal digits."""
-
-    source: str | None
-    """Where the artifact was expected, if it is missing."""
-
-    reason: str | None
-    """Why it is missing; `None` where it is there."""
 
     values: tuple[Any, ...]
     """Values of the required dimensions."""
@@ -101,15 +106,6 @@ class StagedDataset(NamedTuple):
     values: tuple[Any, ...]
     other: uuid.UUID | None = None
     """The dataset that is in its way."""
-
-
-class MissingRow(NamedTuple):
-    """A dataset in a temporary table whose artifact is missing."""
-
-    block: int
-    values: tuple[Any, ...]
-    source: str
-    reason: str
 
 
 class UnsupportedError(Exception):
@@ -319,11 +315,11 @@ class Staging:
                 connection.execute(
                     sqlalchemy.text(
                         f"CREATE TEMPORARY TABLE {table} (_n BIGINT NOT NULL, _block INTEGER NOT NULL, "
-                        f"_id {self.uuid_type} NOT NULL, _source TEXT, _reason TEXT, "
-                        f"_state SMALLINT DEFAULT 0{columns})"
+                        f"_id {self.uuid_type} NOT NULL, _state SMALLINT DEFAULT {State.NEW:d}, "
+                        f"_first SMALLINT DEFAULT 0{columns})"
                     )
                 )
-            columns = f"_n, _block, _id, _source, _reason{self._names(dimensions)}"
+            columns = f"_n, _block, _id{self._names(dimensions)}"
             self._load(connection, self._staged[dimensions], columns, (row[:-1] + row[-1] for row in rows))
 
     def refresh(self, *, analyze: bool = True) -> None:
@@ -466,69 +462,85 @@ class Staging:
 
     def taken(self) -> list[StagedDataset]:
         """Return datasets whose ID is that of something else in the repository (some of each type)."""
-        elsewhere = self._each(
-            "SELECT {fields}, d.id FROM {staged} s JOIN {dataset} d ON d.id = s._id "
-            "LEFT JOIN {blocks} b ON b.block = s._block "
-            "WHERE b.block IS NULL OR d.dataset_type_id <> b.type_id OR d.run_id <> b.run_id LIMIT 5"
+        return list(
+            self._each(f"SELECT {{fields}} FROM {{staged}} s WHERE s._state = {State.TAKEN:d} LIMIT 5")
         )
-        other_data_id = self._each(
-            "SELECT {fields}, d.id FROM {staged} s JOIN {blocks} b ON b.block = s._block "
-            "JOIN {dataset} d ON d.id = s._id AND d.dataset_type_id = b.type_id AND d.run_id = b.run_id "
-            "LEFT JOIN {tags} t ON t.dataset_id = s._id AND t.collection_id = b.run_id{same} "
-            "WHERE t.dataset_id IS NULL LIMIT 5"
-        )
-        return [*elsewhere, *other_data_id]
 
-    def mark(self, *, skip_missing: bool) -> dict[tuple[int, State, bool], int]:
+    def compare(self) -> dict[tuple[int, State], int]:
         """Find out what is there.
-
-        Parameters
-        ----------
-        skip_missing : `bool`
-            Leave out new datasets whose artifacts are missing.
 
         Returns
         -------
-        counts : `dict` [ `tuple` [ `int`, `State`, `bool` ], `int` ]
-            Number of datasets by block, state, and whether the artifact is there.
+        counts : `dict` [ `tuple` [ `int`, `State` ], `int` ]
+            Number of datasets by block and state.
         """
-        counts: dict[tuple[int, State, bool], int] = {}
-        records = self._table("records") if "records" in self._tables else None
-        for table in self._staged.values():
-            there = f"EXISTS (SELECT 1 FROM {self._table('dataset')} d WHERE d.id = {table}._id)"
-            if self._rows(f"SELECT 1 FROM {table} WHERE {there} LIMIT 1"):
-                stored = (
-                    "FALSE"
-                    if records is None
-                    else f"EXISTS (SELECT 1 FROM {records} r WHERE r.dataset_id = {table}._id)"
+        counts: dict[tuple[int, State], int] = {}
+        for dimensions, table in self._staged.items():
+            joins, state = self._state_of(dimensions)
+            found = {
+                (block, State(value)): count
+                for block, value, count in self._rows(
+                    f"SELECT s._block, {state}, count(*) FROM {table} s {joins} GROUP BY 1, 2"
                 )
+            }
+            counts.update(found)
+            if {value for _, value in found} - {State.NEW}:
                 self._rows_changed(
-                    f"UPDATE {table} SET _state = CASE WHEN {stored} THEN {State.STORED:d} "
-                    f"ELSE {State.REGISTERED:d} END WHERE {there}"
+                    f"UPDATE {table} SET _state = x.state FROM "
+                    f"(SELECT s._n, {state} AS state FROM {table} s {joins}) x WHERE x._n = {table}._n"
+                    if len({value for _, value in found}) > 1
+                    else f"UPDATE {table} SET _state = {next(iter(found))[1]:d}"
                 )
-            if skip_missing:
-                self._rows_changed(
-                    f"UPDATE {table} SET _state = {State.LEFT_OUT:d} "
-                    f"WHERE _state = {State.NEW:d} AND _reason IS NOT NULL"
-                )
-            for block, state, is_there, count in self._rows(
-                f"SELECT _block, _state, _reason IS NULL, count(*) FROM {table} GROUP BY 1, 2, 3"
-            ):
-                counts[block, State(state), bool(is_there)] = count
         return counts
 
-    def missing(self, limit: int) -> list[MissingRow]:
-        """Return some of the datasets without a datastore record whose artifacts are missing."""
-        found: list[tuple[int, MissingRow]] = []
-        for dimensions, table in self._staged.items():
-            found += [
-                (row[0], MissingRow(row[1], tuple(row[4:]), row[2], row[3]))
-                for row in self._rows(
-                    f"SELECT _n, _block, _source, _reason{self._names(dimensions)} FROM {table} "
-                    f"WHERE _reason IS NOT NULL AND _state <> {State.STORED:d} ORDER BY _n LIMIT {limit:d}"
+    def _state_of(self, dimensions: DimensionGroup) -> tuple[str, str]:
+        """Return what has to be joined to ``s``, and the expression of its state."""
+        tags = self._tags.get(dimensions)
+        joins = (
+            f"LEFT JOIN {_BLOCKS} b ON b.block = s._block "
+            f"LEFT JOIN {self._table('dataset')} d ON d.id = s._id"
+        )
+        same = "b.block IS NOT NULL AND d.dataset_type_id = b.type_id AND d.run_id = b.run_id"
+        if tags is None:
+            same = "FALSE"
+        else:
+            joins += (
+                f" LEFT JOIN {tags} t ON t.dataset_id = s._id AND t.collection_id = b.run_id"
+                f"{self._same(dimensions)}"
+            )
+            same += " AND t.dataset_id IS NOT NULL"
+        stored = "FALSE"
+        if "records" in self._tables:
+            stored = f"EXISTS (SELECT 1 FROM {self._table('records')} r WHERE r.dataset_id = s._id)"
+        return joins, (
+            f"CASE WHEN d.id IS NULL THEN {State.NEW:d} WHEN NOT ({same}) THEN {State.TAKEN:d} "
+            f"WHEN {stored} THEN {State.STORED:d} ELSE {State.REGISTERED:d} END"
+        )
+
+    def set_states(self, numbers: Mapping[State, Sequence[int]]) -> None:
+        """Change the state of some datasets.
+
+        Parameters
+        ----------
+        numbers : `~collections.abc.Mapping` [ `State`, `~collections.abc.Sequence` [ `int` ] ]
+            Positions in the export by new state.
+        """
+        if not any(numbers.values()):
+            return
+        with self._connection() as connection:
+            connection.execute(sqlalchemy.text(f"DROP TABLE IF EXISTS {_CHANGES}"))
+            connection.execute(
+                sqlalchemy.text(f"CREATE TEMPORARY TABLE {_CHANGES} (n BIGINT PRIMARY KEY, state SMALLINT)")
+            )
+            for state, listed in numbers.items():
+                for begin in range(0, len(listed), _LOADED):
+                    rows = [(n, int(state)) for n in listed[begin : begin + _LOADED]]
+                    self._load(connection, _CHANGES, "n, state", rows)
+            for table in self._staged.values():
+                self._rows_changed(
+                    f"UPDATE {table} SET _state = c.state FROM {_CHANGES} c WHERE c.n = {table}._n"
                 )
-            ]
-        return [row for _, row in sorted(found, key=lambda pair: pair[0])[:limit]]
+            connection.execute(sqlalchemy.text(f"DROP TABLE {_CHANGES}"))
 
     def states(self, n: int) -> NDArray[np.uint8]:
         """Return the state of each dataset of the export by its position.
@@ -575,7 +587,7 @@ class Staging:
             found += self._datasets(
                 dimensions,
                 f"SELECT _n, _block, _id, _state{self._names(dimensions)} FROM {table} WHERE _n IN "
-                f"(SELECT min(_n) FROM {table} WHERE _state = {State.NEW:d} GROUP BY _block{governors})",
+                f"(SELECT min(_n) FROM {table} WHERE _state IN ({_INSERTED}) GROUP BY _block{governors})",
             )
         return sorted(found)
 
@@ -596,8 +608,8 @@ class Staging:
         for table in self._staged.values():
             for chunk in _chunks(ids):
                 listed = ", ".join(f"'{one.hex}'" for one in chunk)
-                self._rows_changed(f"UPDATE {table} SET _state = {State.FIRST:d} WHERE _id IN ({listed})")
-            n_new += self._rows(f"SELECT count(*) FROM {table} WHERE _state = {State.NEW:d}")[0][0]
+                self._rows_changed(f"UPDATE {table} SET _first = 1 WHERE _id IN ({listed})")
+            n_new += self._rows(f"SELECT count(*) FROM {table} WHERE _state IN ({_INSERTED})")[0][0]
         dataset = self._table("dataset")
         with self._connection() as connection:
             with self._foreign_keys(connection, [dataset], n_new):
@@ -606,7 +618,8 @@ class Staging:
                         f"INSERT INTO {dataset} (id, dataset_type_id, run_id, ingest_date) "
                         f"SELECT s._id, b.type_id, b.run_id, "
                         f"(SELECT ingest_date FROM {dataset} WHERE id = '{ids[0].hex}') "
-                        f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block WHERE s._state = {State.NEW:d}"
+                        f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block "
+                        f"WHERE s._first = 0 AND s._state IN ({_INSERTED})"
                     )
             for dimensions, table in self._staged.items():
                 tags = self._tags[dimensions]
@@ -614,7 +627,8 @@ class Staging:
                     self._rows_changed(
                         f"INSERT INTO {tags} (dataset_type_id, dataset_id, collection_id{self._names(dimensions)}) "
                         f"SELECT b.type_id, s._id, b.run_id{self._names(dimensions, 's.')} "
-                        f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block WHERE s._state = {State.NEW:d}"
+                        f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block "
+                        f"WHERE s._first = 0 AND s._state IN ({_INSERTED})"
                     )
 
     def insert_records(
@@ -658,8 +672,8 @@ class Staging:
                 for staged in self._staged.values():
                     self._rows_changed(
                         f"INSERT INTO {location} (datastore_name, dataset_id) SELECT :datastore, _id "
-                        f"FROM {staged} WHERE _reason IS NULL AND _id <> '{pattern[0]}' AND _state IN "
-                        f"({State.NEW:d}, {State.REGISTERED:d}, {State.FIRST:d})",
+                        f"FROM {staged} WHERE _id <> '{pattern[0]}' "
+                        f"AND _state IN ({State.NEW:d}, {State.REGISTERED:d})",
                         datastore=pattern[1],
                     )
 
