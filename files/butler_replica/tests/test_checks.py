@@ -29,7 +29,7 @@ CASES = {
     "a run above the repository": ("run: Cam/raw/all\n", "run: ../../out\n", "leads out of the repository"),
     "a long formatter": ("no.such.RawFormatter", "f" * 2001, "2001 bytes; 2000 are allowed"),
     "a long dataset type": (": raw\n", f": {'t' * 2001}\n", "2001 bytes; 2000 are allowed"),
-    "a NUL in a dataset type": ("dataset_type: raw\n", 'dataset_type: "ra\\0w"\n', "NUL"),
+    "an unknown dataset type": ("dataset_type: raw\n", 'dataset_type: "ra\\0w"\n', "x00.*which neither"),
     "an unknown storage class": ("storage_class: Exposure", f"storage_class: {'S' * 65}", "storage class"),
     "a long name": ("obs_id: MC_1000", f"obs_id: {'é' * 1001}", "exposure record 1.*2002 bytes; 2000"),
     "a long band": ("band: r", f"band: {'b' * 33}", "physical_filter record 1.*33 characters; 32"),

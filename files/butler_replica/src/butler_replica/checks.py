@@ -6,13 +6,13 @@ value that a table refuses would leave them behind: it is found beforehand.
 
 from __future__ import annotations
 
-__all__ = ["check_artifact", "check_plan", "check_records", "data_id_value"]
+__all__ = ["check_artifact", "check_formatter", "check_plan", "check_records", "data_id_value"]
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from lsst.daf.butler import DimensionRecord, Timespan
+from lsst.daf.butler import CollectionType, DimensionRecord, Timespan
 from lsst.sphgeom import Region
 
 from .errors import ExportError
@@ -91,6 +91,10 @@ def check_plan(plan: FilePlan) -> None:
 
     for item in plan.collections:
         check(f"the name of collection {_short(item.name)}", item.name)
+        if item.type is CollectionType.RUN and _leads_out(item.name):
+            raise ExportError(
+                plan.export, f"the run {item.name!r} leads out of the repository.", remedy=_REMEDY
+            )
     for name, children in plan.chains.items():
         check(f"the name of chain {_short(name)}", name)
         if name in children:
@@ -121,13 +125,30 @@ def check_artifact(export: Path, recorded: str, formatter: str) -> None:
         Raised if a column cannot hold it, or if the artifact would go
         elsewhere than into the repository.
     """
-    for what, value in (("formatter", formatter), ("path", recorded)):
-        if problem := _text_problem(value):
-            raise ExportError(
-                export, f"the {what} {_short(value)} in the repository {problem}.", remedy=_REMEDY
-            )
-    if ".." in recorded and ".." in PurePosixPath(recorded).parts:
+    check_formatter(export, formatter)
+    if problem := _text_problem(recorded):
+        raise ExportError(export, f"the path {_short(recorded)} in the repository {problem}.", remedy=_REMEDY)
+    if _leads_out(recorded):
         raise ExportError(export, f"the artifact {recorded!r} leads out of the repository.", remedy=_REMEDY)
+
+
+def check_formatter(export: Path, formatter: str) -> None:
+    """Check the name of a formatter.
+
+    Parameters
+    ----------
+    export : `pathlib.Path`
+        The export that it comes from.
+    formatter : `str`
+        The name.
+
+    Raises
+    ------
+    ExportError
+        Raised if a column cannot hold it.
+    """
+    if problem := _text_problem(formatter):
+        raise ExportError(export, f"the formatter {_short(formatter)} {problem}.", remedy=_REMEDY)
 
 
 def data_id_value(value: Any, kind: type) -> Any:
@@ -189,6 +210,10 @@ def _fits(kind: str, value: Any) -> bool:
     if isinstance(value, bool):
         return kind == "bool"
     return isinstance(value, _KINDS.get(kind, (object,)))
+
+
+def _leads_out(path: str) -> bool:
+    return ".." in path and ".." in PurePosixPath(path).parts
 
 
 def _is_storable(value: int) -> bool:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["DatasetContext", "MissingArtifact", "PlannedDatasets", "Transferable", "data_id_text"]
+__all__ = [
+    "DatasetContext",
+    "MissingArtifact",
+    "PlannedDatasets",
+    "Transferable",
+    "data_id_text",
+    "is_free",
+]
 
 import abc
 import os
@@ -92,7 +99,7 @@ class PlannedDatasets(abc.ABC):
         self._export = context.export
         self._options = context.options
         self._root = str(internals.datastore_root(context.butler)).rstrip("/")
-        self._formatters: dict[str, str] = {}
+        self._formatters: dict[tuple[str, Any], str] = {}
         self._extensions: dict[str, str] = {}
         self.present = 0
         """Datasets that the repository has already."""
@@ -207,10 +214,11 @@ class PlannedDatasets(abc.ABC):
 
     def _default_formatter(self, ref: DatasetRef) -> str:
         """Return the formatter of a dataset type for which the export names none."""
-        name = ref.datasetType.name
-        if name not in self._formatters:
-            self._formatters[name] = internals.default_formatter(self._butler, ref)
-        return self._formatters[name]
+        # Instruments can have formatters of their own.
+        key = ref.datasetType.name, ref.dataId.get("instrument")
+        if key not in self._formatters:
+            self._formatters[key] = internals.default_formatter(self._butler, ref)
+        return self._formatters[key]
 
     def _bad_data_id(
         self, block: DatasetBlock, number: int, data_id: Any, names: Sequence[str], error: Exception
@@ -249,6 +257,18 @@ class PlannedDatasets(abc.ABC):
             f"{self._export.path}: dataset {dataset_id} is {what} in run {run} in the export, and "
             f"{self._butler.get_dataset(dataset_id)} in the repository."
         )
+
+
+def is_free(path: str) -> bool:
+    """Say whether something could be made at a path, as far as names go."""
+    try:
+        os.lstat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        # Too long a name, or below a file.
+        return False
+    return False
 
 
 def data_id_text(data_id: DataCoordinate) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ["DatasetsByRef"]
 
-import os
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,7 +19,15 @@ from typing_extensions import override
 
 from . import internals
 from .checks import check_artifact, data_id_value
-from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable, data_id_text
+from .datasets import (
+    LISTED,
+    DatasetContext,
+    MissingArtifact,
+    PlannedDatasets,
+    Transferable,
+    data_id_text,
+    is_free,
+)
 from .exports.model import DatasetBlock, DatasetRecord
 
 _CHUNK = 10_000
@@ -80,7 +87,8 @@ class DatasetsByRef(PlannedDatasets):
     @property
     @override
     def places_are_free(self) -> bool:
-        return not any(os.path.lexists(artifact.transfer.target) for artifact in self._artifacts.values())
+        targets = {artifact.transfer.target for artifact in self._artifacts.values()}
+        return len(targets) == len(self._artifacts) and all(map(is_free, targets))
 
     @override
     def transferables(self) -> Iterator[Transferable]:

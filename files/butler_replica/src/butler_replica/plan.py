@@ -256,6 +256,8 @@ class _Planner:
         return known
 
     def _find_dataset_type(self, name: str) -> DatasetType | None:
+        if not DatasetType.VALID_NAME_REGEX.match(name):
+            return None
         try:
             return self._butler.get_dataset_type(name)
         except MissingDatasetTypeError:
