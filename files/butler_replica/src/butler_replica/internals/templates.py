@@ -11,6 +11,7 @@ from __future__ import annotations
 
 __all__ = ["TemplatePaths", "runs_have_folders"]
 
+import contextlib
 import logging
 import os
 import string
@@ -123,24 +124,25 @@ class TemplatePaths:
         return DatasetRef(self._type, data_id, self._run, id=uuid.UUID(bytes=dataset_id), conform=False)
 
     def _format(self, ref: DatasetRef) -> str:
-        path: str = self._template.format(ref)
-        return path
+        return self._templates.getTemplate(ref).format(ref)
 
     def _begin(self, values: tuple[Any, ...], dataset_id: bytes) -> str:
         ref = self._expanded(values, dataset_id)
         self._template = self._templates.getTemplate(ref)
-        try:
-            self._fields = list(self._parse(ref))
-        except (ValueError, KeyError):
-            # Something that is not known here: the template's own method does it.
-            self._fields = None
-        else:
-            self._known = [{} for _ in self._fields]
+        # Where instruments have templates of their own, or something in the template is
+        # not known here, the template's own method does it.
+        if not any(key.dataId for key in self._templates.templates):
+            with contextlib.suppress(ValueError, KeyError):
+                self._fields = list(self._parse(ref))
+                self._known = [{} for _ in self._fields]
         return self.path(values, dataset_id)
 
     def _parse(self, ref: DatasetRef) -> Any:
         """Yield the fields that a template has for this dataset type; `ValueError` for those not known here."""
         available = {*ref.dataId.mapping, "datasetType", "run"}
+        skypix = ref.dataId.dimensions.skypix
+        if len(skypix) == 1:
+            available.add("skypix")
         for literal, names, full_spec, conversion in string.Formatter().parse(self._template.template):
             if names is None or full_spec is None:
                 yield _Field(literal, "", "", None, keeps_slash=True, positions=())
@@ -149,11 +151,13 @@ class TemplatePaths:
             name = next((n for n in alternatives if n.partition(".")[0] in available), alternatives[0])
             optional, keeps_slash = "?" in full_spec, "/" in full_spec
             spec = full_spec.replace("?", "").replace("/", "")
+            if name == "skypix" and name in available:
+                (name,) = skypix
             dimension, _, attribute = name.partition(".")
             if dimension not in available or (
                 attribute and not hasattr(self._record(ref, dimension), attribute)
             ):
-                if not optional or dimension in ("id", "skypix"):
+                if not optional or dimension == "id":
                     raise ValueError(name)
                 yield _Field(literal if "/" in literal else "", "", "", None, keeps_slash=True, positions=())
                 continue
