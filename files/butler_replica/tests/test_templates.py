@@ -48,7 +48,9 @@ DIMENSIONS = {
     "warp": ("instrument", "skymap", "tract", "exposure"),
 }
 
-ODD = ("a/b.c d", "#1:?", "..", "plain")
+ODD = ("a/b.c d", "#1", "..", "plain")
+GROUPS = ("a<b>", 'c:d"e|f', "g\\h?*", "i j")
+"""Not every release replaces all of these."""
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +64,14 @@ def root(empty_repository: Callable[[str], Path], tmp_path_factory: pytest.TempP
     for name in ("Cam", "Other"):
         limits = {"detector_max": 9, "visit_max": 9, "exposure_max": 99}
         insert("instrument", {"name": name, "class_name": "no.such.Cam", **limits})
+        for group in GROUPS:
+            insert("group", {"instrument": name, "name": group})
         for n, odd in enumerate(ODD):
             insert("physical_filter", {"instrument": name, "name": odd, "band": "gr"[n % 2]})
             insert("detector", {"instrument": name, "id": n, "full_name": f"D {odd}", "purpose": None})
-            insert("group", {"instrument": name, "name": odd})
         insert("day_obs", {"instrument": name, "id": 20220101})
         for n, odd in enumerate(ODD):
-            record = {"obs_id": f"obs {odd}", "physical_filter": odd, "group": odd, "day_obs": 20220101}
+            record = {"obs_id": f"obs {odd}", "physical_filter": odd, "group": GROUPS[n], "day_obs": 20220101}
             insert("exposure", {"instrument": name, "id": n, "exposure_time": n / 3, **record})
     insert("subfilter", *({"band": "g", "id": n} for n in range(3)))
     insert("skymap", {"name": "sky/1", "hash": b"1", "tract_max": 9, "patch_nx_max": 2, "patch_ny_max": 2})
@@ -103,7 +106,7 @@ def data_ids(dimensions: tuple[str, ...]) -> Iterator[dict[str, Any]]:
         "detector": range(4),
         "exposure": range(4),
         "physical_filter": ODD,
-        "group": ODD,
+        "group": GROUPS,
         "skymap": ("sky/1",),
         "tract": range(3),
         "patch": range(2),
