@@ -125,18 +125,22 @@ version: 0
     assert isinstance(export.certifications["c"][0].timespan, Timespan)
 
 
-def test_runs_by_number(write) -> None:
-    """Until early 2020 runs had numbers, and the datasets of a run named its number."""
+def test_early_2020(write) -> None:
+    """Runs had numbers, and datasets named that of their run; formatters stood in other modules."""
     path = write(
         """version: 0
 data:
 - {type: run, id: 6, collection: masks, start_time: null, pipeline: null}
-- {type: dataset, dataset_type: mask, run_id: 6, records: [{dataset_id: 3, data_id: {tract: 0}, path: a.reg}]}
+- {type: dataset, dataset_type: mask, run_id: 6, records: [{dataset_id: 3, data_id: {tract: 0}, path: a.fits,
+   formatter: lsst.daf.butler.formatters.fitsCatalogFormatter.FitsCatalogFormatter}]}
 """
     )
     export = read_export(path)
     assert [block.run for block in export.blocks] == ["masks"]
     assert export.collections["masks"].type is CollectionType.RUN
+    (record,) = export.blocks[0].records
+    assert record.formatter == "lsst.obs.base.formatters.fitsGeneric.FitsGenericFormatter"
+    assert "June 2020" in export.notices[0]
     with pytest.raises(ExportError, match="datasets of run 7, and no such run before them"):
         read_export(write(path.read_text().replace("run_id: 6", "run_id: 7")))
 

@@ -6,7 +6,7 @@ of which exports knew the number is that of 2022.
 
 from __future__ import annotations
 
-__all__ = ["modernize"]
+__all__ = ["MOVED_FORMATTERS", "modernize"]
 
 from ..errors import ExportError
 from .calibration_labels import convert_calibration_labels
@@ -15,6 +15,27 @@ from .records import Records
 
 _RENAMED = {"abstract_filter": "band"}
 """Dimensions that had another name, until September 2020."""
+
+_AFW_FORMATTERS = "lsst.obs.base.formatters"
+
+MOVED_FORMATTERS = {
+    "lsst.daf.butler.formatters.fitsCatalogFormatter.FitsCatalogFormatter": (
+        f"{_AFW_FORMATTERS}.fitsGeneric.FitsGenericFormatter"
+    ),
+    "lsst.daf.butler.formatters.fitsExposureFormatter.FitsExposureFormatter": (
+        f"{_AFW_FORMATTERS}.fitsExposure.FitsExposureFormatter"
+    ),
+    "lsst.obs.base.fitsExposureFormatter.FitsExposureFormatter": (
+        f"{_AFW_FORMATTERS}.fitsExposure.FitsExposureFormatter"
+    ),
+    "lsst.obs.base.fitsGenericFormatter.FitsGenericFormatter": (
+        f"{_AFW_FORMATTERS}.fitsGeneric.FitsGenericFormatter"
+    ),
+    "lsst.daf.butler.formatters.pickleFormatter.PickleFormatter": (
+        "lsst.daf.butler.formatters.pickle.PickleFormatter"
+    ),
+}
+"""Names that formatters have, by those of before June 2020, which no stack can import any more."""
 
 
 def modernize(export: ExportFile) -> None:

@@ -27,7 +27,7 @@ from lsst.sphgeom import Region
 
 from ..errors import ExportError
 from .canonical import CanonicalRecords
-from .early import modernize
+from .early import MOVED_FORMATTERS, modernize
 from .model import (
     Certification,
     CollectionItem,
@@ -53,6 +53,7 @@ _ALIASED = 1_000_000
 _YAML = "tag:yaml.org,2002:"
 _OBJECT = f"{_YAML}python/object"
 
+_MOVED = "Formatters that moved in June 2020 get the names that they have had since."
 _TRUNCATED = "Is the file complete? Copy or export it again."
 _WHOLE_RECORD = re.compile(rb"\n +formatter: [\w.]+\.[A-Z]\w*Formatter\Z")
 """A last line without newline that cannot be cut: editors leave some."""
@@ -424,6 +425,10 @@ class _Reader:
         path, formatter = record.get("path"), record.get("formatter")
         if not isinstance(path, str | None) or not isinstance(formatter, str | None):
             self._fail("has a path or a formatter that is no text.", event, record=place)
+        if formatter in MOVED_FORMATTERS:
+            formatter = MOVED_FORMATTERS[formatter]
+            if _MOVED not in self._export.notices:
+                self._export.notices.append(_MOVED)
         return DatasetRecord(
             tuple(self._dataset_id(value, event) for value in ids),
             tuple(data_ids),
