@@ -21,6 +21,7 @@ from lsst.daf.butler import (
     CollectionType,
     DatasetRef,
     DatasetType,
+    DimensionElement,
     DimensionRecord,
     MissingDatasetTypeError,
     Timespan,
@@ -151,7 +152,7 @@ def make_plan(
     ArtifactError
         Raised if artifacts are missing and ``options.missing`` is ``fail``.
     """
-    return _Planner(butler, export, options, listing, staging, tell).plan
+    return _Planner(butler, export, options, listing, staging=staging, tell=tell).plan
 
 
 class _Planner:
@@ -169,6 +170,7 @@ class _Planner:
         export: ExportFile,
         options: ImportOptions,
         listing: Listing,
+        *,
         staging: Staging | None,
         tell: Callable[[int], None],
     ) -> None:
@@ -186,8 +188,9 @@ class _Planner:
         self._dataset_types = self._plan_dataset_types()
         self._plan_collections()
         check_plan(self.plan)
+        self.plan.datasets = self._choose_way(staging, tell)
         try:
-            self._plan_datasets(staging, tell)
+            self._plan_datasets()
             if options.collections != "drop":
                 self._plan_tags()
                 self._plan_certifications()
@@ -219,6 +222,7 @@ class _Planner:
                     different.append((record.dataId, columns))
             if new:
                 self.plan.dimension_records[element] = new
+                self._check_rivals(universe[element], new)
                 self._records.require_parents(universe[element], new)
             if different:
                 data_id, columns = different[0]
@@ -226,6 +230,16 @@ class _Planner:
                     f"{len(different)} {element} records differ from those of the repository, which are kept; "
                     f"for example {data_id_text(data_id)}: {', '.join(columns)}."
                 )
+
+    def _check_rivals(self, element: DimensionElement, new: list[DimensionRecord]) -> None:
+        for column, record, other in self._records.rivals(element, new):
+            where = "the export" if other in new else "the repository"
+            raise ConflictError(
+                f"{self._export.path}: {element.name} {data_id_text(record.dataId)} has the {column} "
+                f"{getattr(other, column)!r}, which {element.name} {data_id_text(other.dataId)} of {where} has; "
+                "no two can have the same. Is it the same one under another name? Then give it that name in a copy "
+                "of the export; or import into another repository."
+            )
 
     # Dataset types and collections
 
@@ -361,7 +375,7 @@ class _Planner:
 
     # Datasets
 
-    def _plan_datasets(self, staging: Staging | None, tell: Callable[[int], None]) -> None:
+    def _choose_way(self, staging: Staging | None, tell: Callable[[int], None]) -> PlannedDatasets:
         known = self._known_collections
         context = DatasetContext(
             self._butler,
@@ -373,9 +387,10 @@ class _Planner:
             lambda kind, run: run in known and self._find_dataset_type(kind) is not None,
         )
         if staging is not None and self._export.n_datasets >= STAGED_FROM:
-            self.plan.datasets = StagedDatasets(context, staging, tell)
-        else:
-            self.plan.datasets = DatasetsByRef(context)
+            return StagedDatasets(context, staging, tell)
+        return DatasetsByRef(context)
+
+    def _plan_datasets(self) -> None:
         self.plan.datasets.require_records()
         self._add_made_records()
         self.plan.datasets.compare()

@@ -159,12 +159,16 @@ class Staging:
     def __init__(self, butler: Butler, database: Any) -> None:
         self._butler = butler
         self._database = database
+        managers = butler._registry._managers  # type: ignore[attr-defined]
+        if managers.obscore is not None:
+            raise UnsupportedError("the repository keeps an ObsCore table")
+        if getattr(managers.datasets, "_renames", None):
+            raise UnsupportedError("butler.yaml renames dataset types")
         if not database.supports_temporary_tables:
             raise UnsupportedError("butler.yaml allows no temporary tables")
         if database._session_connection is not None:
             raise UnsupportedError("a session is open already")
         self._quote = database.dialect.identifier_preparer.quote
-        managers = butler._registry._managers  # type: ignore[attr-defined]
         static = managers.datasets._static
         self._schema = static.dataset.schema
         records = getattr(file_datastore(butler), "_table", None)
