@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from butler_replica import importer, plan
-from butler_replica.errors import ExportError
+from butler_replica.errors import ConflictError, ExportError
 from butler_replica.importer import import_exports
 from conftest import Repository
 from exports_for_tests import write_raws
@@ -84,6 +84,48 @@ def test_as_long_as_allowed(make_repository: Callable[..., Repository], raws: Pa
     assert repository.sql("SELECT name FROM collection") == [(run,)]
     assert repository.sql("SELECT obs_id, target_name FROM exposure") == [(name, "")]
     assert repository.sql("SELECT visit_max FROM instrument") == [(2**63 - 1,)]
+
+
+SKYMAP = """- type: dimension
+  element: skymap
+  records:
+  - {name: rings, hash: !!binary 'AAAA', tract_max: 1, patch_nx_max: 1, patch_ny_max: 1}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "name: rings",
+            "name: discs",
+            "skymap {skymap: discs} has the hash .* skymap {skymap: rings} of the rep",
+        ),
+        (
+            "id: 0\n    full_name",
+            "id: 7\n    full_name",
+            "detector: 7} has the full_name 'D000', .* repository",
+        ),
+        (
+            "id: 0\n    full_name: D000",
+            "id: 7\n    full_name: D9\n  - instrument: Cam\n    id: 8\n    full_name: D9",
+            "detector: 8} has the full_name 'D9', .* of the export has",
+        ),
+    ],
+)
+def test_same_thing_under_two_names(
+    repository: Repository, tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    raws = write_raws(tmp_path / "raws", exposures=1, detectors=2)
+    text = raws.read_text().replace("- type: collection", f"{SKYMAP}- type: collection")
+    assert old in text
+    raws.write_text(text)
+    import_exports(repository, [raws])
+    raws.write_text(text.replace(old, new))
+    rows = registry_tables(repository)
+    with pytest.raises(ConflictError, match=message):
+        import_exports(repository, [raws])
+    assert registry_tables(repository) == rows
 
 
 def test_chain_with_itself(repository: Repository, raws: Path) -> None:

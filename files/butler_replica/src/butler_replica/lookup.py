@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["RecordLookup"]
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from lsst.daf.butler import (
@@ -76,6 +76,53 @@ class RecordLookup:
             parents = dict(zip(element.required.names, key, strict=False))
             column = getattr(query.expression_factory, element.name)
             yield query.where(column.in_iterable(values), **parents)
+
+    def rivals(
+        self, element: DimensionElement, records: Iterable[DimensionRecord]
+    ) -> Iterator[tuple[str, DimensionRecord, DimensionRecord]]:
+        """Yield records that no database has beside one another.
+
+        Two detectors of an instrument have different full names, two skymaps
+        different hashes: alternate keys.
+
+        Parameters
+        ----------
+        element : `lsst.daf.butler.DimensionElement`
+            Dimension element.
+        records : `~collections.abc.Iterable` [ `lsst.daf.butler.DimensionRecord` ]
+            New records of it.
+
+        Yields
+        ------
+        column : `str`
+            Alternate key.
+        record, other : `lsst.daf.butler.DimensionRecord`
+            A new record, and another one with the same value.
+        """
+        parents = [name for name in element.required.names if name != element.name]
+        for column in (key.name for key in element.alternate_keys):
+            by_parent: dict[tuple[Any, ...], dict[Any, DimensionRecord]] = defaultdict(dict)
+            for record in records:
+                known = by_parent[tuple(record.dataId[name] for name in parents)]
+                other = known.setdefault(getattr(record, column), record)
+                if other is not record:
+                    yield column, record, other
+            for values, known in by_parent.items():
+                parent = dict(zip(parents, values, strict=True))
+                for chunk in chunk_iterable(known, _CHUNK):
+                    for other in self._named(element, column, chunk, parent):
+                        if getattr(other, column) in known:
+                            yield column, known[getattr(other, column)], other
+
+    def _named(
+        self, element: DimensionElement, column: str, values: Iterable[Any], parent: Mapping[str, Any]
+    ) -> list[DimensionRecord]:
+        """Return what the repository has of an element, at least the records with some values of a column."""
+        with self._butler.query() as query:
+            if not parent:
+                return list(query.dimension_records(element.name))
+            wanted = getattr(getattr(query.expression_factory, element.name), column)
+            return list(query.where(wanted.in_iterable(values), **parent).dimension_records(element.name))
 
     def require_parents(self, element: DimensionElement, records: Iterable[DimensionRecord]) -> None:
         """Ask for the records that new records of an element depend on.
