@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["apply_plan"]
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -13,11 +13,17 @@ from lsst.daf.butler.registry import ConflictingDefinitionError
 
 from . import internals
 from .artifacts import Transfer
+from .datasets import Transferable
 from .errors import ConflictError
 from .plan import FilePlan
 
+_TOLD = 1_000
+"""Artifacts between two calls of ``tell``."""
 
-def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
+
+def apply_plan(
+    butler: Butler, plan: FilePlan, transfer_mode: str, tell: Callable[[int], None] = lambda _: None
+) -> None:
     """Do what a plan says.
 
     Dataset types and collections are registered before the transaction, since
@@ -36,6 +42,9 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
         What there is to do.
     transfer_mode : `str`
         How artifacts are brought, one of `butler_replica.artifacts.TRANSFER_MODES`.
+    tell : `~collections.abc.Callable`, optional
+        Called now and then, from another thread, with the number of artifacts
+        that are in place.
 
     Raises
     ------
@@ -50,7 +59,7 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
     free = plan.datasets.places_are_free
     committing = False
     try:
-        with _brought(transfer, plan) as bringing:
+        with _brought(transfer, _counted(plan.datasets.transferables(), tell)) as bringing:
             if plan.dataset_types or plan.collections or plan.docs:
                 if transfer.writes and not free:
                     bringing.wait()
@@ -74,8 +83,10 @@ def apply_plan(butler: Butler, plan: FilePlan, transfer_mode: str) -> None:
 class _Bringing:
     """Artifacts that are brought by another thread."""
 
-    def __init__(self, transfer: Transfer, plan: FilePlan, pool: ThreadPoolExecutor) -> None:
-        self._done = pool.submit(transfer.run, plan.datasets.transferables())
+    def __init__(
+        self, transfer: Transfer, artifacts: Iterable[Transferable], pool: ThreadPoolExecutor
+    ) -> None:
+        self._done = pool.submit(transfer.run, artifacts)
 
     def wait(self) -> None:
         """Wait until all are in place; raise what went wrong."""
@@ -83,13 +94,20 @@ class _Bringing:
 
 
 @contextmanager
-def _brought(transfer: Transfer, plan: FilePlan) -> Iterator[_Bringing]:
+def _brought(transfer: Transfer, artifacts: Iterable[Transferable]) -> Iterator[_Bringing]:
     with ThreadPoolExecutor(1, "artifacts") as pool:
         try:
-            yield _Bringing(transfer, plan, pool)
+            yield _Bringing(transfer, artifacts, pool)
         except BaseException:
             transfer.stop()
             raise
+
+
+def _counted(artifacts: Iterable[Transferable], tell: Callable[[int], None]) -> Iterator[Transferable]:
+    for number, artifact in enumerate(artifacts):
+        if number % _TOLD == 0:
+            tell(number)
+        yield artifact
 
 
 def _register(butler: Butler, plan: FilePlan) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["FileResult", "ImportOptions", "ImportResult", "import_exports"]
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -24,6 +24,7 @@ from .errors import ConflictError, ReplicaError
 from .exports.ahead import ReadAhead
 from .exports.files import find_exports
 from .exports.model import ExportFile
+from .interrupts import ended_by_signals
 from .listing import Listing, Placeholders
 from .lock import repository_lock
 from .open_chains import ChainResult, Collections, apply_chains
@@ -261,7 +262,7 @@ def import_exports(
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")
     paths = find_exports(exports)
     butler = open_butler(repo, writeable=not dry_run)
-    with database_errors(repo):
+    with database_errors(repo), ended_by_signals():
         return _Importer(butler, options, dry_run=dry_run).run(paths, progress)
 
 
@@ -295,8 +296,8 @@ class _Work:
     def comparing(self, number: int, n_datasets: int, n_compared: int) -> None:
         self._tell(number, "comparing", 0.25 + 0.25 * n_compared / n_datasets, n_compared)
 
-    def writing(self, number: int) -> None:
-        self._tell(number, "writing", 0.5)
+    def writing(self, number: int, n_artifacts: int, n_brought: int) -> None:
+        self._tell(number, "writing", 0.5 + 0.5 * n_brought / n_artifacts if n_artifacts else 0.5)
 
     def done(self, number: int) -> None:
         self._n_done = number + 1
@@ -346,7 +347,8 @@ class _Importer:
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
         work = _Work(paths, progress, self.result)
         with ExitStack() as stack:
-            for number, export in enumerate(ReadAhead(paths).exports(work.reading)):
+            ahead = stack.enter_context(closing(ReadAhead(paths).exports(work.reading)))
+            for number, export in enumerate(ahead):
                 if export.n_datasets >= STAGED_FROM and not (self._staging or self._unsupported):
                     try:
                         self._staging = stack.enter_context(internals.staging(self._butler))
@@ -371,8 +373,9 @@ class _Importer:
         try:
             chains = self._plan_chains(plan, {n: c.doc for n, c in export.collections.items()})
             if plan.changed and not self._dry_run:
-                work.writing(number)
-                apply_plan(self._butler, plan, self._options.transfer)
+                writing = partial(work.writing, number, plan.datasets.stored)
+                writing(0)
+                apply_plan(self._butler, plan, self._options.transfer, writing)
             if not self._dry_run:
                 apply_chains(self._butler, chains)
         finally:

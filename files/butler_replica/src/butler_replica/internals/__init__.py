@@ -35,7 +35,10 @@ and ``dataset_location``
     Where datasets and datastore records are. Columns that are not the known
     ones say that a release is another, and the datasets are inserted with
     what is above.
-``FileDatastore.templates``, ``FileTemplate.template``
+``Butler._registry._managers.obscore``, ``Butler._registry._managers.datasets._renames``
+    Whether a repository has more to keep than those tables, or names dataset
+    types otherwise.
+``FileDatastore.templates``, its ``templates`` and ``default``, ``FileTemplate.template``
     The template that says where an artifact goes; each of its fields is
     formatted once per value instead of once per dataset.
 
