@@ -4,14 +4,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
+from ansible.module_utils.background import Job
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 try:
@@ -23,11 +22,11 @@ except ImportError:  # reported by run(): the stack's Python is not the one in u
     ReplicaError = Exception  # type: ignore[assignment,misc]
     IMPORT_ERROR = traceback.format_exc()
 
-_PROGRESS = os.environ.get("BUTLER_REPLICA_PROGRESS")
-"""File that the action plugin reads while it waits: the process group, and a line on how far it has come."""
+_JOB = Job(os.environ["BUTLER_REPLICA_JOB"]) if "BUTLER_REPLICA_JOB" in os.environ else None
+"""What the action plugin of long work wants done in the background."""
 
 _INTERVAL = 0.5
-"""Seconds from one writing of it to the next."""
+"""Seconds from one line of progress to the next."""
 
 
 def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
@@ -36,10 +35,8 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     ``verb`` returns a result with ``changed``, ``to_dict()`` and, where it
     makes sense, ``diff()`` (a list of before/after pairs).
     """
-    if _PROGRESS:
-        # A group of its own, so that whoever stops the module also stops the processes that it starts.
-        os.setpgid(0, 0)
-        _write_progress("")
+    if _JOB is not None:
+        _JOB.obey(module)
     if IMPORT_ERROR is not None:
         module.fail_json(
             msg=missing_required_lib("butler_replica", reason="to work on the repository")
@@ -52,6 +49,8 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
         module.fail_json(msg=str(error), error_type=type(error).__name__)
     diff = getattr(result, "diff", None)
     extra = {"diff": diff()} if diff is not None and module._diff else {}
+    if _JOB is not None:
+        extra["job_progress"] = _JOB.told
     module.exit_json(changed=result.changed, **result.to_dict(), **extra)
 
 
@@ -60,7 +59,7 @@ def progress(what: str) -> Any:
 
     ``what`` says what is worked on.
     """
-    if not _PROGRESS:
+    if _JOB is None:
         return None
     meter = Meter(what)
     due = 0.0
@@ -69,16 +68,7 @@ def progress(what: str) -> Any:
         nonlocal due
         line = meter.line(report)
         if time.monotonic() >= due or report.done >= report.total:
-            _write_progress(line)
+            _JOB.tell(line)
             due = time.monotonic() + _INTERVAL
 
     return tell
-
-
-def _write_progress(line: str) -> None:
-    path = Path(str(_PROGRESS))
-    new = path.with_name(path.name + ".new")
-    # Work is not lost for want of a word about it.
-    with contextlib.suppress(OSError):
-        new.write_text(f"{os.getpid()}\n{line}\n")
-        new.replace(path)

@@ -60,7 +60,7 @@ class Play:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             assert self.process.poll() is None, self.finish()
-            for path in self.jobs.glob("butler_replica.*"):
+            for path in self.jobs.glob("*.progress"):
                 with suppress(FileNotFoundError, IndexError):
                     content = path.read_text().splitlines()
                     if content[1] or not line:
@@ -118,8 +118,14 @@ def count(repository):
 
 
 def assert_gone(group):
-    with pytest.raises(ProcessLookupError):
-        os.killpg(group, 0)
+    # Whoever inherits a dead process may let it wait a moment.
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail(f"process group {group} goes on")
 
 
 def test_shown_while_it_runs(play, make_repository):
@@ -164,7 +170,7 @@ def test_interrupted_killed_and_run_again(play, make_repository, exports):
     os.killpg(job, signal.SIGKILL)
     shown = killed.finish()
     assert killed.process.returncode == 2, shown
-    assert "butler_import ended without a result: it was killed" in shown
+    assert "ended without a result: it was killed" in shown
     assert count(repository) < DATASETS
     assert list(killed.jobs.iterdir()) == []
 

@@ -1,0 +1,132 @@
+# Copyright: the dc2-replica developers
+# SPDX-License-Identifier: BSD-3-Clause
+"""A module's work in a process of its own, for the action plugin of long work.
+
+The plugin calls the module as often as it takes and names the same job: a
+file, which the first call makes. Every call waits a little for the end of the
+work, so that one is enough where there is little to do. The work holds a lock
+on the file and writes its result to it; the kernel says whether it goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NoReturn
+
+from ansible.module_utils.basic import AnsibleModule
+
+_LOOK = 0.05
+"""Seconds between looks at a job."""
+
+_GRACE = 3.0
+"""Seconds for a module that has not started its job yet, and for a job that was told to end."""
+
+
+class Job:
+    """The work of a module."""
+
+    def __init__(self, path: str) -> None:
+        self._result = Path(path).expanduser()
+        self._progress = Path(f"{self._result}.progress")
+        self._errors = Path(f"{self._result}.errors")
+        self.told = ""
+
+    def obey(self, module: AnsibleModule) -> None:
+        """Do what the plugin asks for: return where the work is to be done, and exit elsewhere."""
+        if os.environ.get("BUTLER_REPLICA_STOP"):
+            self._stop(module)
+        self._start(module, patience=float(os.environ["BUTLER_REPLICA_PATIENCE"]))
+
+    def tell(self, line: str) -> None:
+        """Write down how far the work is."""
+        self.told = line
+        new = Path(f"{self._result}.new")
+        # Work is not lost for want of a word about it.
+        with contextlib.suppress(OSError):
+            new.write_text(f"{os.getpid()}\n{line}\n")
+            new.replace(self._progress)
+
+    def _start(self, module: AnsibleModule, patience: float) -> None:
+        """Return in a new process; the one that was called answers."""
+        try:
+            self._result.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            result = os.open(self._result, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            self._answer(module, patience)
+        except OSError:
+            # No place for it: the work is done in this call.
+            return
+        fcntl.flock(result, fcntl.LOCK_EX)
+        sys.stdout.flush()
+        if os.fork():
+            os.close(result)
+            try:
+                self._answer(module, patience)
+            finally:
+                # Ansible's own way out takes away the Python code that the work still needs.
+                sys.stdout.flush()
+                os._exit(0)
+        # The end of the connection is not that of the work, and what the work starts ends with it.
+        os.setsid()
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(result, 1)
+        os.dup2(os.open(self._errors, os.O_WRONLY | os.O_CREAT, 0o600), 2)
+        self.tell("")
+
+    def _stop(self, module: AnsibleModule) -> NoReturn:
+        """End the work."""
+        # A call that starts nothing any more: it finds the job made.
+        with contextlib.suppress(FileExistsError):
+            self._result.touch(mode=0o600, exist_ok=False)
+        if _within(_GRACE, self._progress.exists):
+            group = int(self._progress.read_text().splitlines()[0])
+            for number in (signal.SIGTERM, signal.SIGCONT):
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(group, number)
+            _within(_GRACE, self._has_ended)
+        self._remove()
+        module.exit_json(changed=False)
+
+    def _answer(self, module: AnsibleModule, patience: float) -> NoReturn:
+        """Exit with the result of the work, or with how far it is."""
+        if not _within(patience, self._has_ended):
+            said = self._progress.read_text().splitlines() if self._progress.exists() else []
+            module.exit_json(changed=False, job_running=True, job_progress="".join(said[1:]))
+        result = self._result.read_bytes()
+        errors = self._errors.read_text(errors="replace") if self._errors.exists() else ""
+        self._remove()
+        if result.rstrip().endswith(b"}"):
+            sys.stdout.buffer.write(result)
+            sys.exit()
+        module.fail_json(
+            msg="This ended without a result: it was killed, perhaps for want of memory. What it has completed is in "
+            "the repository; run it again and it continues.",
+            stderr=errors,
+        )
+
+    def _has_ended(self) -> bool:
+        with self._result.open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+        return True
+
+    def _remove(self) -> None:
+        for path in self._result.parent.glob(f"{self._result.name}*"):
+            path.unlink(missing_ok=True)
+
+
+def _within(seconds: float, holds: Callable[[], bool]) -> bool:
+    """Wait until something holds; say whether it did within the time."""
+    deadline = time.monotonic() + seconds
+    while not (now := holds()) and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+    return now
