@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType
 from lsst.resources import ResourcePath
@@ -187,7 +188,7 @@ class PlannedDatasets(abc.ABC):
     def _recorded_in_place(self, source: str) -> str:
         """Return what the datastore notes of an artifact that stays where it is."""
         if self._options.transfer == "direct":
-            return f"file://{source}" if _PLAIN_PATH.fullmatch(source) else str(ResourcePath(source))
+            return _uri(source)
         if not source.startswith(f"{self._root}/"):
             raise ArtifactError(
                 f"{source}: the transfer mode 'none' is for artifacts inside the repository ({self._root}). "
@@ -208,8 +209,7 @@ class PlannedDatasets(abc.ABC):
         if known is None:
             if len(self._extensions) > 10_000:
                 self._extensions.clear()
-            path = ResourcePath(source, forceAbsolute=False, forceDirectory=False)
-            known = self._extensions[key] = path.getExtension()
+            known = self._extensions[key] = ResourcePath(_uri(source), forceDirectory=False).getExtension()
         return known
 
     def _default_formatter(self, ref: DatasetRef) -> str:
@@ -269,6 +269,11 @@ def is_free(path: str) -> bool:
         # Too long a name, or below a file.
         return False
     return False
+
+
+def _uri(path: str) -> str:
+    """Write an absolute path as a URI: to `ResourcePath`, ``#`` and ``%41`` in a path mean something else."""
+    return f"file://{path}" if _PLAIN_PATH.fullmatch(path) else f"file://{quote(path)}"
 
 
 def data_id_text(data_id: DataCoordinate) -> str:

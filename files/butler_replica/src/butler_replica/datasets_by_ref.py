@@ -60,6 +60,7 @@ class DatasetsByRef(PlannedDatasets):
         super().__init__(context)
         self._groups: list[list[tuple[DatasetRef, ...]]] = []
         self._seen: dict[uuid.UUID, DatasetRef] = {}
+        self._data_ids: dict[tuple[str, str], dict[tuple[Any, ...], uuid.UUID]] = defaultdict(dict)
         self._new: dict[tuple[str, str], dict[uuid.UUID, DatasetRef]] = defaultdict(dict)
         self._artifacts: dict[uuid.UUID, _Artifact] = {}
         self._refs: dict[uuid.UUID, DatasetRef | None] = {}
@@ -74,6 +75,7 @@ class DatasetsByRef(PlannedDatasets):
             self._compare_block(block, groups)
         self._groups.clear()
         self._seen.clear()
+        self._data_ids.clear()
         self._check_ids()
         for (dataset_type, run), refs in self._new.items():
             self.inserted[dataset_type, run] = len(refs)
@@ -130,7 +132,7 @@ class DatasetsByRef(PlannedDatasets):
         names = tuple(dimensions.required)
         types = tuple(self._butler.dimensions.dimensions[name].primaryKey.getPythonType() for name in names)
         groups = []
-        seen: dict[tuple[Any, ...], uuid.UUID] = {}
+        seen = self._data_ids[block.dataset_type, block.run]
         for number, record in enumerate(block.records, 1):
             group = []
             for dataset_id, data_id in zip(record.ids, record.data_ids, strict=True):
@@ -141,13 +143,13 @@ class DatasetsByRef(PlannedDatasets):
                     )
                 except (KeyError, ValueError, TypeError) as error:
                     raise self._bad_data_id(block, number, data_id, names, error) from error
+                coordinate = DataCoordinate.from_required_values(dimensions, values)
                 other = seen.setdefault(values, dataset_id)
                 if other != dataset_id:
-                    raise self._repeated(str(data_id), block.dataset_type, other, dataset_id)
-                coordinate = DataCoordinate.from_required_values(dimensions, values)
+                    raise self._repeated(data_id_text(coordinate), block.dataset_type, other, dataset_id)
                 ref = DatasetRef(dataset_type, coordinate, block.run, id=dataset_id, conform=False)
                 same = self._seen.setdefault(dataset_id, ref)
-                if same != ref:
+                if (same, same.run) != (ref, ref.run):
                     raise self._used_twice(dataset_id)
                 group.append(ref)
             groups.append(tuple(group))
@@ -164,20 +166,22 @@ class DatasetsByRef(PlannedDatasets):
                 record.path,
                 lambda number=number: f"{block.dataset_type} record {number}",  # type: ignore[misc]
             )
-            for ref in group:
+            # What the export repeats counts once.
+            refs = [ref for ref in dict.fromkeys(group) if ref.id not in self._refs]
+            for ref in refs:
                 if ref.id in there:
                     self.present += 1
                 if size is None and (ref.id not in there or ref.id in unstored):
                     self._note_missing(ref, record, source, reason)
-            added = [ref for ref in group if ref.id not in there]
+            added = [ref for ref in refs if ref.id not in there]
             if size is None and self._options.missing == "skip":
                 self._refs.update((ref.id, None) for ref in added)
                 added = []
-            self._refs.update((ref.id, ref) for ref in group if ref.id not in self._refs)
+            self._refs.update((ref.id, ref) for ref in refs if ref.id not in self._refs)
             if added:
                 self._new[block.dataset_type, block.run].update((ref.id, ref) for ref in added)
-            stored = tuple(ref for ref in group if ref.id not in there or ref.id in unstored)
-            if size is not None and stored and stored[0].id not in self._artifacts:
+            stored = tuple(ref for ref in refs if ref.id not in there or ref.id in unstored)
+            if size is not None and stored:
                 self._artifacts[stored[0].id] = self._place(group[0], stored, record, source, size)
                 self.artifacts_added += len(stored) - len(added)
 

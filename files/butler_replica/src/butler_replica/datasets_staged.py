@@ -245,6 +245,8 @@ class StagedDatasets(PlannedDatasets):
                 )
             is_new = self._states[part.number + n] == State.NEW
             if one.size is not None:
+                if self._options.transfer == "none":
+                    self._recorded_in_place(one.source)
                 self.stored += 1
                 self.artifacts_added += not is_new
                 continue
