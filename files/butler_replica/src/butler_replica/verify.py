@@ -23,10 +23,10 @@ from .chains import plan_collections
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
 from .exports.files import find_exports
-from .exports.model import DatasetRecord, ExportFile
+from .exports.model import ExportFile
 from .exports.reader import read_export
 from .internals import count_orphan_records
-from .inventory import Group, Inventory, State, as_bytes, take_inventory
+from .inventory import Group, Inventory, State, take_inventory
 from .listing import Listing, Placeholders
 from .open_chains import Collections, merge_children
 from .plan import ASSOCIATED
@@ -298,6 +298,8 @@ class _Promised:
     """Whether the artifact of each is where the set says; looked at only for what is not stored."""
 
     def distinct(self) -> tuple[NDArray[np.bytes_], NDArray[np.bool_]]:
+        if not self.ids:
+            return np.empty(0, dtype="S16"), np.empty(0, dtype=bool)
         ids, place = np.unique(np.concatenate(self.ids), return_inverse=True)
         available = np.zeros(len(ids), dtype=bool)
         np.logical_or.at(available, place, np.concatenate(self.available))
@@ -323,16 +325,16 @@ class _Comparison:
             mapper = PathMapper(one.rewrite, Path(one.artifacts) if one.artifacts else path.parent)
             finder = ArtifactFinder(mapper, listing, placeholders=one.placeholders)
             for block in export.blocks:
-                ids = as_bytes(dataset_id for record in block.records for dataset_id in record.ids)
-                records = (record for record in block.records for _ in record.ids)
-                states = self._states(self.inventory.find(ids)).tolist()
-                available = [
-                    state < State.PLACEHOLDER and _is_available(record, finder)
-                    for record, state in zip(records, states, strict=True)
-                ]
                 datasets = promised[Group(block.dataset_type, block.run)]
-                datasets.ids.append(ids)
-                datasets.available.append(np.array(available, dtype=bool))
+                for chunk in block.records.chunks():
+                    ids = np.array(chunk.ids, dtype="S16")
+                    states = self._states(self.inventory.find(ids)).tolist()
+                    available = [
+                        state < State.PLACEHOLDER and _is_available(chunk.paths[artifact], finder)
+                        for artifact, state in zip(chunk.artifact_of_each(), states, strict=True)
+                    ]
+                    datasets.ids.append(ids)
+                    datasets.available.append(np.array(available, dtype=bool))
         for group in sorted(promised):
             yield self._check_group(one, group, promised[group])
 
@@ -407,11 +409,11 @@ class _Comparison:
                 yield check
 
 
-def _is_available(record: DatasetRecord, finder: ArtifactFinder) -> bool:
-    if record.path is None:
+def _is_available(path: str | None, finder: ArtifactFinder) -> bool:
+    if path is None:
         return False
     try:
-        return finder.find(record.path).size is not None
+        return finder.find(path).size is not None
     except ValueError:
         return False
 
