@@ -44,7 +44,7 @@ def failure(process: subprocess.Popen[str]) -> str:
     """Wait until an import fails, and return what its user reads."""
     _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1, err
-    assert "Traceback" not in err
+    assert "Traceback" not in err, err
     assert err.startswith("Error: ") or "\nError: " in err
     wait_until(lambda: not group(process.pid), "the importer's child processes have ended")
     return err

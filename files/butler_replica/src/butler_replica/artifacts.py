@@ -233,8 +233,13 @@ class Transfer:
             Raised if the files that are to be copied are larger than the room
             that is left.
         """
-        needed = sum(size for target, _, size in artifacts if not os.path.lexists(target))
-        free = shutil.disk_usage(root).free
+        room = os.statvfs(root)
+        needed = sum(
+            -(-size // room.f_frsize) * room.f_frsize
+            for target, _, size in artifacts
+            if not os.path.lexists(target)
+        )
+        free = room.f_bavail * room.f_frsize
         if needed > free:
             raise ArtifactError(
                 f"{root}: {needed / 1e6:.1f} MB of artifacts are to be copied and {free / 1e6:.1f} MB are free. "

@@ -18,11 +18,23 @@ __all__ = [
 from pathlib import Path
 
 _LONGEST = 2000
-"""Characters of a problem; what an export has where a name is expected can be megabytes."""
+"""Characters of a line; what an export has where a name is expected can be megabytes."""
+
+_END = 400
+"""Characters at the end of a line that is too long, where the remedy is."""
 
 
 class ReplicaError(Exception):
-    """Base class: a problem that a user can understand and act upon."""
+    """Base class: a problem that a user can understand and act upon.
+
+    Parameters
+    ----------
+    message : `str`
+        What is wrong, where, and what to do.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(map(_shortened, message.split("\n"))))
 
 
 class ExportError(ReplicaError):
@@ -42,8 +54,6 @@ class ExportError(ReplicaError):
 
     def __init__(self, path: Path, problem: str, *, where: str = "", remedy: str = "") -> None:
         self.path = path
-        if len(problem) > _LONGEST:
-            problem = f"{problem[:_LONGEST]} ..."
         self.problem = problem
         self.where = where
         self.remedy = remedy
@@ -65,3 +75,7 @@ class RepositoryError(ReplicaError):
 
 class RefusedError(ReplicaError):
     """Something destructive was asked for and is refused."""
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - _END]} ... {line[-_END:]}"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 __all__ = ["ReadAhead"]
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
 from .model import ExportFile
@@ -29,8 +29,9 @@ class ReadAhead:
     def __init__(self, paths: Sequence[Path]) -> None:
         self._paths = paths
         self._position = 0
+        self._stopped = False
 
-    def exports(self, waiting: Callable[[int, int], None]) -> Iterator[ExportFile]:
+    def exports(self, waiting: Callable[[int, int], None]) -> Generator[ExportFile, None, None]:
         """Yield the exports in their order.
 
         Parameters
@@ -42,7 +43,8 @@ class ReadAhead:
         Yields
         ------
         export : `ExportFile`
-            The export; only the next one is read meanwhile.
+            The export; only the next one is read meanwhile, and given up
+            where the iterator is closed.
 
         Raises
         ------
@@ -50,18 +52,24 @@ class ReadAhead:
             Raised as by `read_export`, when it is the file's turn.
         """
         with ThreadPoolExecutor(1, "reader") as pool:
-            ahead = self._submit(pool, 0)
-            for number in range(len(self._paths)):
-                while not wait([ahead], timeout=_POLL_SECONDS).done:
-                    waiting(number, self._position)
-                export = ahead.result()
-                if number + 1 < len(self._paths):
-                    ahead = self._submit(pool, number + 1)
-                yield export
+            try:
+                ahead = self._submit(pool, 0)
+                for number in range(len(self._paths)):
+                    while not wait([ahead], timeout=_POLL_SECONDS).done:
+                        waiting(number, self._position)
+                    export = ahead.result()
+                    if number + 1 < len(self._paths):
+                        ahead = self._submit(pool, number + 1)
+                    yield export
+            finally:
+                self._stopped = True
 
     def _submit(self, pool: ThreadPoolExecutor, number: int) -> Future[ExportFile]:
         self._position = 0
         return pool.submit(read_export, self._paths[number], self._note)
 
     def _note(self, position: int) -> None:
+        if self._stopped:
+            # Nobody waits for this file any more.
+            raise CancelledError
         self._position = position
