@@ -313,7 +313,7 @@ def _make_records(
             except (TypeError, ValueError, KeyError, AttributeError) as error:
                 raise ExportError(
                     export.path,
-                    f"does not fit universe {universe.version} of this repository: {error}.",
+                    f"does not fit universe {universe.version} of this repository: {str(error).rstrip('.')}.",
                     where=f"{element.name} record {number}",
                     remedy=_NEWER if export.universe_version > universe.version else _CORRECT,
                 ) from error
