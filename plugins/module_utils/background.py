@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import signal
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
-
-from ansible.module_utils.basic import AnsibleModule
+from typing import Any, NoReturn
 
 _LOOK = 0.05
 """Seconds between looks at a job."""
@@ -38,11 +37,11 @@ class Job:
         self._errors = Path(f"{self._result}.errors")
         self.told = ""
 
-    def obey(self, module: AnsibleModule) -> None:
+    def obey(self) -> None:
         """Do what the plugin asks for: return where the work is to be done, and exit elsewhere."""
         if os.environ.get("BUTLER_REPLICA_STOP"):
-            self._stop(module)
-        self._start(module, patience=float(os.environ["BUTLER_REPLICA_PATIENCE"]))
+            self._stop()
+        self._start(patience=float(os.environ["BUTLER_REPLICA_PATIENCE"]))
 
     def tell(self, line: str) -> None:
         """Write down how far the work is."""
@@ -53,13 +52,13 @@ class Job:
             new.write_text(f"{os.getpid()}\n{line}\n")
             new.replace(self._progress)
 
-    def _start(self, module: AnsibleModule, patience: float) -> None:
+    def _start(self, patience: float) -> None:
         """Return in a new process; the one that was called answers."""
         try:
             self._result.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             result = os.open(self._result, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         except FileExistsError:
-            self._answer(module, patience)
+            self._answer(patience)
         except OSError:
             # No place for it: the work is done in this call.
             return
@@ -68,8 +67,8 @@ class Job:
         if os.fork():
             os.close(result)
             try:
-                self._answer(module, patience)
-            finally:
+                self._answer(patience)
+            except SystemExit:
                 # Ansible's own way out takes away the Python code that the work still needs.
                 sys.stdout.flush()
                 os._exit(0)
@@ -80,7 +79,7 @@ class Job:
         os.dup2(os.open(self._errors, os.O_WRONLY | os.O_CREAT, 0o600), 2)
         self.tell("")
 
-    def _stop(self, module: AnsibleModule) -> NoReturn:
+    def _stop(self) -> NoReturn:
         """End the work."""
         # A call that starts nothing any more: it finds the job made.
         with contextlib.suppress(FileExistsError):
@@ -92,24 +91,24 @@ class Job:
                     os.killpg(group, number)
             _within(_GRACE, self._has_ended)
         self._remove()
-        module.exit_json(changed=False)
+        _exit_with({"changed": False})
 
-    def _answer(self, module: AnsibleModule, patience: float) -> NoReturn:
+    def _answer(self, patience: float) -> NoReturn:
         """Exit with the result of the work, or with how far it is."""
         if not _within(patience, self._has_ended):
             said = self._progress.read_text().splitlines() if self._progress.exists() else []
-            module.exit_json(changed=False, job_running=True, job_progress="".join(said[1:]))
+            _exit_with({"changed": False, "job_running": True, "job_progress": "".join(said[1:])})
         result = self._result.read_bytes()
         errors = self._errors.read_text(errors="replace") if self._errors.exists() else ""
         self._remove()
         if result.rstrip().endswith(b"}"):
             sys.stdout.buffer.write(result)
             sys.exit()
-        module.fail_json(
-            msg="This ended without a result: it was killed, perhaps for want of memory. What it has completed is in "
-            "the repository; run it again and it continues.",
-            stderr=errors,
+        message = (
+            "This ended without a result: it was killed, perhaps for want of memory. What it has completed is in the "
+            "repository; run it again and it continues."
         )
+        _exit_with({"failed": True, "msg": message, "stderr": errors})
 
     def _has_ended(self) -> bool:
         with self._result.open() as file:
@@ -122,6 +121,12 @@ class Job:
     def _remove(self) -> None:
         for path in self._result.parent.glob(f"{self._result.name}*"):
             path.unlink(missing_ok=True)
+
+
+def _exit_with(result: dict[str, Any]) -> NoReturn:
+    # Ansible's own way imports code that goes with the work.
+    print(json.dumps(result))
+    sys.exit()
 
 
 def _within(seconds: float, holds: Callable[[], bool]) -> bool:

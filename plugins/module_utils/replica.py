@@ -36,7 +36,7 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     makes sense, ``diff()`` (a list of before/after pairs).
     """
     if _JOB is not None:
-        _JOB.obey(module)
+        _JOB.obey()
     if IMPORT_ERROR is not None:
         module.fail_json(
             msg=missing_required_lib("butler_replica", reason="to work on the repository")
