@@ -23,11 +23,18 @@ def make_artifacts(paths: Iterable[str], folder: Path) -> None:
 
 
 def write_raws(
-    folder: Path, *, exposures: int, detectors: int = 100, first: int = 1000, run: str = "Cam/raw/all"
+    folder: Path,
+    *,
+    exposures: int,
+    detectors: int = 100,
+    first: int = 1000,
+    run: str = "Cam/raw/all",
+    one_file: bool = False,
 ) -> Path:
     """Write an export of raws as the butler writes it, with artifacts of a few bytes beside it.
 
-    It has all dimension records that it needs; the exposures are numbered from ``first``.
+    It has all dimension records that it needs; the exposures are numbered from ``first``. With ``one_file``
+    all detectors of an exposure have the same artifact, each in a record of its own.
     """
     day = 20221001
     numbers = range(first, first + exposures)
@@ -74,9 +81,13 @@ def write_raws(
             (folder / name / str(number)).mkdir(parents=True)
             for detector in range(detectors):
                 path = f"{name}/{number}/raw_{number}_{detector}.fits"
-                (folder / path).write_text(path)
+                dataset_id = uuid.uuid5(uuid.NAMESPACE_URL, path)
+                if one_file:
+                    path = f"{name}/{number}/raw_{number}.fits"
+                if not one_file or detector == 0:
+                    (folder / path).write_text(path)
                 out.write(
-                    f"  - dataset_id:\n    - !uuid '{uuid.uuid5(uuid.NAMESPACE_URL, path)}'\n"
+                    f"  - dataset_id:\n    - !uuid '{dataset_id}'\n"
                     f"    data_id:\n    - instrument: Cam\n      detector: {detector}\n      exposure: {number}\n"
                     f"    path: {path}\n    formatter: no.such.RawFormatter\n"
                 )

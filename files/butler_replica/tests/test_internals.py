@@ -5,19 +5,29 @@ Where one of these tests fails, a release has changed something that the package
 
 from __future__ import annotations
 
+import operator
 import re
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lsst.daf.butler import Butler, Config, DatasetRef
+from lsst.daf.butler.registry.interfaces import Database
 
 import butler_replica
-from butler_replica import internals
+from butler_replica import importer, internals, plan
 from butler_replica.errors import RepositoryError
+from butler_replica.importer import import_exports
 from conftest import Repository
+from exports_for_tests import write_raws
+from registry_tables import assert_same
 from small_repository import add_datasets, tree
+
+STAGING = sys.modules["butler_replica.internals.staging"]
 
 
 def test_private_names_are_used_in_one_place() -> None:
@@ -117,3 +127,110 @@ def test_other_datastores_are_refused(tmp_path: Path) -> None:
     Butler.makeRepo(tmp_path / "repo", config=config)
     with pytest.raises(RepositoryError, match="local files only"):
         internals.file_datastore(Butler.from_config(tmp_path / "repo"))
+
+
+class TestStaging:
+    """Where datasets cannot be staged, they are imported the other way, with a notice."""
+
+    @pytest.fixture(autouse=True)
+    def staged_always(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for module in (plan, importer):
+            monkeypatch.setattr(module, "STAGED_FROM", 0)
+
+    @pytest.fixture
+    def falls_back(
+        self, make_repository: Callable[..., Repository], exported: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> Callable[[Repository, str], None]:
+        """Import two files into a repository, and compare with one into which they came one by one."""
+        (exported / "once_more.yaml").write_bytes((exported / "export.yaml").read_bytes())
+
+        def check(repository: Repository, reason: str) -> None:
+            result = import_exports(repository, [exported])
+            assert [(file.inserted, file.present) for file in result.files] == [(8, 0), (0, 8)]
+            for file in result.files:
+                assert len(file.notices) == 1
+                assert re.search(f"one by one, many times slower: .*{reason}", file.notices[0])
+            for module in (plan, importer):
+                monkeypatch.setattr(module, "STAGED_FROM", 1 << 60)
+            plain = make_repository(repository.backend)
+            assert not any(file.notices for file in import_exports(plain, [exported]).files)
+            assert_same(repository, plain)
+
+        return check
+
+    def test_nothing_is_in_the_way(self, repository: Repository, exported: Path) -> None:
+        """What is used of private API is there."""
+        assert import_exports(repository, [exported]).files[0].notices == []
+        with internals.staging(Butler.from_config(repository.root)) as made:
+            assert {*made._tables} == {"dataset", "dataset_type", "dataset_location", "collection", "records"}
+
+    @pytest.mark.postgres
+    @pytest.mark.skipif(not hasattr(Database, "supports_temporary_tables"), reason="no such setting")
+    def test_no_temporary_tables(self, make_repository: Callable[..., Repository], falls_back: Any) -> None:
+        repository = make_repository("postgresql")
+        config = Config(str(repository.root / "butler.yaml"))
+        config["registry", "temporary_tables"] = False
+        config.dumpToUri(str(repository.root / "butler.yaml"))
+        falls_back(repository, "butler.yaml allows no temporary tables")
+
+    @pytest.mark.parametrize("table", ["dataset", "dataset_location", "records", "dataset_type"])
+    def test_a_release_with_other_columns(
+        self,
+        make_repository: Callable[..., Repository],
+        monkeypatch: pytest.MonkeyPatch,
+        falls_back: Any,
+        table: str,
+    ) -> None:
+        repository = make_repository("sqlite")
+        known = {**STAGING._COLUMNS, table: STAGING._COLUMNS[table] | {"renamed"}}
+        monkeypatch.setattr(STAGING, "_COLUMNS", known)
+        name = "file_datastore_records" if table == "records" else table
+        falls_back(repository, f"table {name} has other columns")
+
+    def test_a_release_with_other_tags_tables(
+        self,
+        repository: Repository,
+        make_repository: Callable[..., Repository],
+        monkeypatch: pytest.MonkeyPatch,
+        falls_back: Any,
+    ) -> None:
+        """They are made with the first dataset type: it is seen in the middle of the first file."""
+        columns = STAGING.Staging._columns
+        monkeypatch.setattr(
+            STAGING.Staging,
+            "_columns",
+            lambda self, table: columns(self, table) | ({"more"} if "dataset_tags" in table else set()),
+        )
+        falls_back(repository, r"table dataset_tags_\d+ has other columns")
+
+    def test_an_unknown_driver(
+        self, make_repository: Callable[..., Repository], monkeypatch: pytest.MonkeyPatch, falls_back: Any
+    ) -> None:
+        repository = make_repository("sqlite")
+        monkeypatch.setattr(STAGING, "_DRIVERS", {})
+        falls_back(repository, r"the driver sqlite\+pysqlite is not known")
+
+    def test_a_release_without_the_private_api(
+        self, make_repository: Callable[..., Repository], monkeypatch: pytest.MonkeyPatch, falls_back: Any
+    ) -> None:
+        repository = make_repository("sqlite")
+        monkeypatch.setattr(STAGING, "file_datastore", operator.attrgetter("_no_such_datastore"))
+        falls_back(repository, "this release of lsst-daf-butler is another: .*_no_such_datastore")
+
+
+@pytest.mark.slow
+def test_memory(make_repository: Callable[..., Repository], tmp_path: Path) -> None:
+    """A process that imports 60,000 datasets stays below 300 MB."""
+    repository = make_repository("sqlite")
+    export = write_raws(tmp_path / "in", exposures=300, detectors=200, one_file=True)
+    report = (
+        "import sys, pathlib; from butler_replica.importer import import_exports; "
+        "result = import_exports(sys.argv[1], [sys.argv[2]], transfer='direct'); "
+        "print(result.total('inserted'), len(result.files[0].notices)); "
+        "print(pathlib.Path('/proc/self/status').read_text())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", report, repository.root, export], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("60000 0\n")
+    assert int(re.search(r"VmHWM:\s+(\d+) kB", done.stdout)[1]) < 300_000

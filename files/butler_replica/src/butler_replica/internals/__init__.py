@@ -19,14 +19,15 @@ many ids a registry knows.
     cannot be imported.
 ``Butler._registry._importDatasets``
     Inserts datasets with the ids of the export; ``insertDatasets`` makes new
-    ones, ``Butler.ingest`` insists on artifacts.
+    ones, ``Butler.ingest`` insists on artifacts. Its ``assume_new`` is used
+    where ``Butler._registry._db.supports_temporary_tables`` is false.
 ``Butler._registry._managers.datasets._static.dataset``, ``Butler._registry._db.query``
     The table of dataset ids: one query says which of many ids are there, in
     whichever run. ``Butler.get_dataset`` asks for one at a time.
 
 Comparing and inserting very many datasets (`staging`, `templates`):
 
-``Butler._registry._db``: ``_engine``, ``_session_connection``, ``dialect``, ``supports_temporary_tables``
+``Butler._registry._db``: ``_engine``, ``_session_connection``, ``dialect``
     A connection that keeps temporary tables from the comparison to the end of
     the insertion, for which the butler's transaction gets it. The public API
     takes datasets one object at a time.

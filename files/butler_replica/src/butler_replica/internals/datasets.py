@@ -10,6 +10,7 @@ __all__ = [
     "insert_datasets",
     "known_dataset_ids",
     "stored_datasets",
+    "supports_temporary_tables",
     "template_path",
 ]
 
@@ -174,6 +175,23 @@ def stored_datasets(butler: Butler, refs: Iterable[DatasetRef]) -> set[uuid.UUID
     return stored
 
 
+def supports_temporary_tables(butler: Butler) -> bool:
+    """Say whether the configuration of a repository allows temporary tables.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+
+    Returns
+    -------
+    allowed : `bool`
+        Always true with releases that do not know this setting.
+    """
+    database = butler._registry._db  # type: ignore[attr-defined]
+    return getattr(database, "supports_temporary_tables", True)
+
+
 def insert_datasets(butler: Butler, refs: Sequence[DatasetRef]) -> None:
     """Insert datasets with the ids that they have.
 
@@ -182,10 +200,12 @@ def insert_datasets(butler: Butler, refs: Sequence[DatasetRef]) -> None:
     butler : `lsst.daf.butler.Butler`
         The repository, in a transaction.
     refs : `~collections.abc.Sequence` [ `lsst.daf.butler.DatasetRef` ]
-        Datasets of one dataset type and one run; their dimension records are
-        in the registry.
+        New datasets of one dataset type and one run; their dimension records
+        are in the registry.
     """
-    butler._registry._importDatasets(refs, expand=False)  # type: ignore[attr-defined]
+    # The butler looks for datasets that are there in a temporary table, unless told that they are new.
+    options = {} if supports_temporary_tables(butler) else {"assume_new": True}
+    butler._registry._importDatasets(refs, expand=False, **options)  # type: ignore[attr-defined]
 
 
 def insert_artifact_records(butler: Butler, records: Mapping[uuid.UUID, tuple[str, str, str, int]]) -> None:

@@ -28,7 +28,12 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from ..interrupts import cancelled_by_signals
-from .datasets import file_datastore, insert_artifact_records, insert_datasets
+from .datasets import (
+    file_datastore,
+    insert_artifact_records,
+    insert_datasets,
+    supports_temporary_tables,
+)
 from .foreign_keys import foreign_keys_at_end
 
 _CHECK_AT_END = 2_000
@@ -168,7 +173,7 @@ class Staging:
             raise UnsupportedError("the repository keeps an ObsCore table")
         if getattr(managers.datasets, "_renames", None):
             raise UnsupportedError("butler.yaml renames dataset types")
-        if not database.supports_temporary_tables:
+        if not supports_temporary_tables(butler):
             raise UnsupportedError("butler.yaml allows no temporary tables")
         if database._session_connection is not None:
             raise UnsupportedError("a session is open already")
