@@ -32,6 +32,7 @@ _REMEDIES = {
     "readonly database": "The SQLite file, or its folder, cannot be written by this user.",
     "server closed the connection": "The server was stopped or the connection cut. Run this again: it continues.",
     "terminating connection": "The server was stopped or the connection cut. Run this again: it continues.",
+    "connection already closed": "The server was stopped or the connection cut. Run this again: it continues.",
 }
 
 
@@ -46,6 +47,27 @@ def _watch_connection(
     if dialect.name == "postgresql":
         for name, value in _KEEPALIVE.items():
             parameters.setdefault(name, value)
+
+
+_MAKES_TABLE = ("CREATE TABLE", "CREATE INDEX", "CREATE UNIQUE INDEX", "COMMIT")
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Engine, "handle_error")
+def _fail_where_table_is_not_made(context: sqlalchemy.engine.ExceptionContext) -> None:
+    """Let no error but "somebody else has made it" pass where a table is made.
+
+    The butler takes every `~sqlalchemy.exc.DatabaseError` there for that one, a cut connection and a full disk
+    included, and then registers a dataset type whose table does not exist: the repository is broken for good.
+    """
+    error = context.sqlalchemy_exception
+    if (
+        context.connection is not None
+        and isinstance(error, sqlalchemy.exc.DatabaseError)
+        and not isinstance(error, sqlalchemy.exc.IntegrityError)
+        and (context.statement or "COMMIT").lstrip().startswith(_MAKES_TABLE)
+        and "already exists" not in str(error.orig)
+    ):
+        raise sqlalchemy.exc.DBAPIError(error.statement, error.params, context.original_exception) from error
 
 
 @contextmanager
