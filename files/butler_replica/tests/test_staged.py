@@ -304,7 +304,10 @@ def test_transfer_modes(ways: Ways, tmp_path: Path, transfer: str) -> None:
     ways.run(export, **options, changed=False)
 
 
-@pytest.mark.parametrize("missing", ["skip", "register"])
+@pytest.mark.parametrize(
+    ("backend", "missing"),
+    [("sqlite", "skip"), pytest.param("postgresql", "register", marks=pytest.mark.postgres)],
+)
 @pytest.mark.slow
 def test_missing_artifacts(ways: Ways, tmp_path: Path, missing: str) -> None:
     """Of the first block, of one that several datasets share, and of one among others."""
@@ -429,6 +432,7 @@ def test_conflicts_with_the_repository(ways: Ways, tmp_path: Path) -> None:
         assert re.search(message, str(error))
 
 
+@on_postgresql
 @pytest.mark.slow
 def test_contradictions_in_one_export(ways: Ways, tmp_path: Path) -> None:
     data_ids = detectors("Cam")
