@@ -15,12 +15,22 @@ from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import click
-import yaml
 from lsst.daf.butler import Butler
 
 from conftest import Repository
 from exports_for_tests import write_raws
-from faults import assert_like, assert_whole, group, imported, make_on, run_import, start_import, wait_until
+from faults import (
+    Clean,
+    assert_like,
+    assert_whole,
+    group,
+    imported,
+    make_on,
+    run_import,
+    start_import,
+    wait_until,
+    write_auth,
+)
 from postgres_server import temporary_server
 
 
@@ -35,10 +45,11 @@ def kill_at_random(
     print(f"seed {seed}")
     moments = random.Random(seed)
     arguments = (*exports, "--transfer", transfer)
-    clean = make()
+    whole = make()
     began = time.monotonic()
-    run_import(clean, *arguments)
+    run_import(whole, *arguments)
     duration = time.monotonic() - began
+    clean = Clean.of(whole)
     killed = make()
     for number in range(1, count + 1):
         moment = moments.uniform(0, duration)
@@ -51,7 +62,7 @@ def kill_at_random(
         assert_whole(killed)
         there = imported(killed)
         print(f"{number}: killed after {moment:.2f} of {duration:.2f} s, {there} datasets")
-        if there == imported(clean) or number == count:
+        if there == clean.n_datasets or number == count:
             run_import(killed, *arguments)
             assert_like(clean, killed)
             killed = make()
@@ -68,12 +79,7 @@ def main(count: int, backend: str, transfer: str, exposures: int, seed: int) -> 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = stack.enter_context(temporary_server() if backend == "postgresql" else nullcontext())
-        auth = folder / "db-auth.yaml"
-        auth.touch(mode=0o600)
-        if server is not None:
-            login = {"username": server.role, "password": server.password}
-            auth.write_text(yaml.safe_dump([{"url": f"postgresql://{server.host}:{server.port}/*", **login}]))
-        os.environ["LSST_DB_AUTH"] = str(auth)
+        os.environ["LSST_DB_AUTH"] = str(write_auth(folder / "db-auth.yaml", server))
 
         def make() -> Repository:
             root = folder / f"repo{len(list(folder.glob('repo*')))}"

@@ -36,7 +36,7 @@ _REMEDIES = {
 }
 
 
-_KEEPALIVE = {"keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
+_KEEPALIVE = {"connect_timeout": 60, "keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
 """When to give up a PostgreSQL server that has vanished without a word: after two minutes, not two hours."""
 
 

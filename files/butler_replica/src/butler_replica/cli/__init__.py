@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["main"]
 
 import importlib
+import logging
 
 import click
 
@@ -40,3 +41,5 @@ class _LazyGroup(click.Group):
 @click.version_option(package_name="butler-replica")
 def main() -> None:
     """Make and maintain a replica of a Butler repository."""
+    # SQLAlchemy shows tracebacks of its own where a connection is lost.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)

@@ -294,6 +294,9 @@ class Staging:
 
     def close(self) -> None:
         """Drop the temporary tables."""
+        if self._own.invalidated:
+            # They are gone, and a new connection would be of no use.
+            return
         try:
             with self._connection() as connection:
                 for table in (*self._staged.values(), _BLOCKS):
