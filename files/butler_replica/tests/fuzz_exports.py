@@ -400,7 +400,7 @@ def fuzz(
 @click.option("--only", type=int, help="Run this case alone.")
 @click.option("--shared", type=click.Path(path_type=Path, exists=True), help="Folder of real exports.")
 @click.option("--backend", type=click.Choice(["sqlite", "postgresql"]), default="sqlite")
-@click.option("--staged", is_flag=True, help="Compare few datasets set by set, too.")
+@click.option("--staged/--by-ref", help="Compare few datasets set by set, too.")
 @click.option("--keep", type=click.Path(path_type=Path), default=Path("fuzz"), help="Where wrong cases go.")
 def main(
     count: int, seed: int, only: int | None, shared: Path | None, backend: str, staged: bool, keep: Path

@@ -49,16 +49,17 @@ CASES = {
 }
 
 
-@pytest.fixture(params=["by ref", "staged"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare few datasets in the database, too."""
+ABOUT_DATASETS = ("a run above the repository", "a long formatter", *(c for c in CASES if "data ID" in c))
+
+
+@pytest.mark.parametrize(
+    ("case", "staged_from"), [*((case, 10) for case in CASES), *((case, 0) for case in ABOUT_DATASETS)]
+)
+def test_refused_beforehand(
+    repository: Repository, raws: Path, monkeypatch: pytest.MonkeyPatch, case: str, staged_from: int
+) -> None:
     for module in (plan, importer):
-        monkeypatch.setattr(module, "STAGED_FROM", 0 if request.param == "staged" else 10)
-
-
-@pytest.mark.usefixtures("way")
-@pytest.mark.parametrize("case", CASES)
-def test_refused_beforehand(repository: Repository, raws: Path, case: str) -> None:
+        monkeypatch.setattr(module, "STAGED_FROM", staged_from)
     old, new, message = CASES[case]
     text = raws.read_text()
     assert old in text
