@@ -287,6 +287,8 @@ def main(
     for header in ("datasets", "seconds", "per second", "x stock", "x COPY", "peak MB"):
         table.add_column(header, justify="right", no_wrap=True)
     with ExitStack() as stack:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix="import_exports-", dir=folder))
         if not keep:
             stack.callback(shutil.rmtree, work)
