@@ -59,8 +59,8 @@ lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation agai
 	shellcheck $$(grep -rlE '^#!.*bash' tools .ci molecule)
 	python tools/check_argument_specs.py
 	python tools/role_readmes.py --check
-	for playbook in site.yml playbooks/*.yml; do ansible-playbook --syntax-check -i inventory/vm "$$playbook" >/dev/null; done
-	for module in plugins/modules/*.py; do ansible-doc -t module "$$(basename "$$module" .py)" >/dev/null; done
+	ansible-playbook --syntax-check -i inventory/vm site.yml playbooks/*.yml >/dev/null
+	ansible-doc -t module $$(basename -s .py plugins/modules/*.py) >/dev/null
 
 .PHONY: unit
 unit: venv ## all tests of the package, those against a real PostgreSQL included
