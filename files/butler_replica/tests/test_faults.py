@@ -258,6 +258,7 @@ def behind_proxy(
 MOMENTS = (
     b"CREATE TABLE public.file_datastore_records",
     b"CREATE TABLE public.dataset_tags",
+    b"INSERT INTO public.run ",
     b"COPY dc2_replica_staged",
     b"INSERT INTO public.dataset ",
 )

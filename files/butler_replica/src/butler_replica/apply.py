@@ -114,7 +114,9 @@ def _register(butler: Butler, plan: FilePlan) -> None:
     for dataset_type in plan.dataset_types:
         butler.registry.registerDatasetType(dataset_type)
     for collection in plan.collections:
-        butler.collections.register(collection.name, collection.type, doc=collection.doc)
+        # A RUN has two rows; with one of them nothing could ever be put into it.
+        with butler.transaction():
+            butler.collections.register(collection.name, collection.type, doc=collection.doc)
     for name, doc in plan.docs.items():
         butler.registry.setCollectionDocumentation(name, doc)
 
