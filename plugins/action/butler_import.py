@@ -23,8 +23,11 @@ from ansible.utils.display import Display
 
 display = Display()
 
-_GRACE, _PAUSE = 60.0, 2.0
-"""Seconds that a target may be out of reach, and from one try to the next."""
+_GRACE = 60.0
+"""Seconds that a target may be out of reach."""
+
+_PAUSE = 2.0
+"""Seconds from one try to reach it to the next."""
 
 
 class ActionModule(ActionBase):
