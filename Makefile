@@ -71,7 +71,7 @@ floor: ## the fast tests with the oldest lsst-daf-butler
 	@tools/venv $(VENV_FLOOR) -r requirements/floor.txt -e '$(PACKAGE)[postgres,test]'
 	cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 $(abspath $(VENV_FLOOR))/bin/pytest -n $(JOBS) -m "not slow and not postgres" $(PYTEST_ARGS)
 	@# What depends on the release also runs on PostgreSQL.
-	cd $(PACKAGE) && $(abspath $(VENV_FLOOR))/bin/pytest -n $(JOBS) -m postgres tests/test_internals.py tests/test_bulk_dimensions.py $(PYTEST_ARGS)
+	cd $(PACKAGE) && $(abspath $(VENV_FLOOR))/bin/pytest -n $(JOBS) -m postgres tests/test_internals.py tests/test_bulk_dimensions.py tests/test_equal_to_stock.py $(PYTEST_ARGS)
 
 .PHONY: molecule
 molecule: venv ## every Molecule scenario of SCENARIOS, in containers, MOLECULE_JOBS at a time
