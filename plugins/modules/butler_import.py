@@ -49,8 +49,10 @@ options:
         description:
           - Which collections of the exports are taken. V(keep) takes all, V(drop-chains) all but the CHAINED ones,
             V(drop) none but the runs that the datasets need.
+          - V(associations) brings nothing but associations with TAGGED and CALIBRATION collections, of datasets that are
+            in the repository already; no dataset, run or dimension record comes with them.
         type: str
-        choices: [keep, drop-chains, drop]
+        choices: [keep, drop-chains, drop, associations]
         default: keep
       missing:
         description:
@@ -213,7 +215,7 @@ def main() -> None:
                     "rewrite": {"type": "raw", "default": []},
                     "collections": {
                         "type": "str",
-                        "choices": ["keep", "drop-chains", "drop"],
+                        "choices": ["keep", "drop-chains", "drop", "associations"],
                         "default": "keep",
                     },
                     "missing": {

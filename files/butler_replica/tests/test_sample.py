@@ -21,6 +21,7 @@ from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
 from lsst.daf.butler.logging import ButlerLogRecords
 from lsst.daf.butler.transfers import YamlRepoImportBackend
 
+from butler_replica.chains import ensure_collections
 from butler_replica.cli import main
 from butler_replica.errors import ArtifactError, RefusedError, ReplicaError
 from butler_replica.importer import import_exports
@@ -464,7 +465,7 @@ def test_import_sets_find_the_sample(description: Path, sample: Path) -> None:
     sets, collections = load_description(description)
     assert [one.name for one in sets] == [
         *("skymap", "curated_bfk", "curated_camera", "refcats", "raw_with_artifacts", "raw_pile"),
-        *("gen2_calibrations", "products"),
+        *("gen2_calibrations", "gen2_validity", "products"),
     ]
     for one in sets:
         for export in one.exports:
@@ -478,7 +479,7 @@ def test_import_sets_find_the_sample(description: Path, sample: Path) -> None:
 def test_import_set_by_set(description: Path, result: SampleResult, tmp_path: Path) -> None:
     Butler.makeRepo(tmp_path / "repo")
     inputs = contents(result.directory)
-    sets, _ = load_description(description)
+    sets, collections = load_description(description)
     stored = 0
     for one in sets:
         done = import_exports(
@@ -501,6 +502,16 @@ def test_import_set_by_set(description: Path, result: SampleResult, tmp_path: Pa
     assert all(butler.stored_many(calexps).values())
     assert stored > 0
     assert contents(result.directory) == inputs
+    ensure_collections(tmp_path / "repo", collections)
+    assert_calibrations_are_found(tmp_path / "repo")
+
+
+def assert_calibrations_are_found(repo: Path) -> None:
+    """Look for them as the stock Butler.get does, without reading what takes the Science Pipelines to read."""
+    butler = Butler.from_config(repo, collections="2.2i/defaults")
+    raw = min(butler.query_datasets("raw"), key=lambda ref: ref.dataId.required_values)
+    for kind in ("bias", "dark", "flat", "bfk", "camera"):
+        assert Path(butler.getURI(kind, raw.dataId).ospath).stat().st_size > 0, kind
 
 
 def test_an_artifact_is_read_by_the_butler(sample: Path, tmp_path: Path) -> None:

@@ -163,6 +163,10 @@ class ImportResult:
             f"{self.total('present'):,} present, {self.total('missing'):,} without artifact. "
             f"Artifacts: {self.total('stored'):,}. Dimension records: {self.total('dimension_records'):,}."
         )
+        if dropped := self.total("associations_dropped"):
+            console.print(
+                f"Associations: {self.total('associations'):,}; {dropped:,} left out, whose datasets are not here."
+            )
         for missing in self.missing[:10]:
             console.print(
                 f"  missing: {missing.path} ({missing.reason})", markup=False, highlight=False, soft_wrap=True
@@ -185,7 +189,7 @@ def import_exports(
     *,
     artifacts: str | Path | None = None,
     rewrite: Sequence[tuple[str, str]] = (),
-    collections: Literal["keep", "drop-chains", "drop"] = "keep",
+    collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep",
     missing: Literal["fail", "skip", "register"] = "fail",
     placeholders: Placeholders = "missing",
     transfer: str = "symlink",
@@ -213,7 +217,9 @@ def import_exports(
         Old and new prefixes of artifact paths.
     collections : `str`, optional
         ``keep`` takes the collections of the exports, ``drop-chains`` all but
-        the CHAINED ones, ``drop`` none but the runs that datasets need.
+        the CHAINED ones, ``drop`` none but the runs that datasets need;
+        ``associations`` brings nothing but associations with TAGGED and
+        CALIBRATION collections, of datasets that are there already.
     missing : `str`, optional
         What a missing artifact does: ``fail`` stops at its file, of which
         nothing is kept; ``skip`` leaves the dataset out; ``register`` has it

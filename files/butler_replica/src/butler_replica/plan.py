@@ -28,6 +28,7 @@ from lsst.daf.butler import (
 )
 
 from .artifacts import ArtifactFinder, PathMapper
+from .associations import associations_only
 from .checks import check_plan, check_records
 from .datasets import DatasetContext, PlannedDatasets, data_id_text
 from .datasets_by_ref import DatasetsByRef
@@ -57,7 +58,7 @@ class ImportOptions:
     rewrite: tuple[tuple[str, str], ...] = ()
     """Old and new prefixes of artifact paths."""
 
-    collections: Literal["keep", "drop-chains", "drop"] = "keep"
+    collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
     placeholders: Placeholders = "missing"
     """Whether an empty file or a Git LFS pointer in place of an artifact is missing."""
@@ -175,8 +176,11 @@ class _Planner:
         tell: Callable[[int], None],
     ) -> None:
         self._butler = butler
+        self._there: dict[uuid.UUID, DatasetRef] = {}
         self._export = export
         self._options = options
+        if options.collections == "associations":
+            self._export, self._there = associations_only(butler, export)
         mapper = PathMapper(options.rewrite, options.artifacts or export.path.parent)
         self._finder = ArtifactFinder(mapper, listing, placeholders=options.placeholders)
         self._known_collections = {
@@ -189,6 +193,8 @@ class _Planner:
         self._plan_collections()
         check_plan(self.plan)
         self.plan.datasets = self._choose_way(staging, tell)
+        self.plan.datasets.present = len(self._there)
+        self.plan.associations_dropped = len(export.associated()) - len(self._export.associated())
         try:
             self._plan_datasets()
             if options.collections != "drop":
@@ -409,7 +415,7 @@ class _Planner:
         """Return the datasets of an association, without those that were left out."""
         ids = list(ids)
         refs = []
-        known = self.plan.datasets.associated(ids)
+        known = {**self._there, **self.plan.datasets.associated(ids)}
         for dataset_id in ids:
             ref = known.get(dataset_id)
             if ref is None and dataset_id not in known:

@@ -54,7 +54,7 @@ class ImportSet(_Description):
     rewrite: tuple[tuple[str, str], ...] = ()
     """Old and new prefixes of artifact paths."""
 
-    collections: Literal["keep", "drop-chains", "drop"] = "keep"
+    collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
     placeholders: Placeholders = "missing"
     """Whether an empty file or a Git LFS pointer in place of an artifact is missing."""

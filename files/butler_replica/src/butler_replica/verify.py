@@ -5,6 +5,7 @@ from __future__ import annotations
 __all__ = ["CalibrationCheck", "DatasetCheck", "VerifyResult", "verify"]
 
 import io
+import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .artifacts import ArtifactFinder, PathMapper
+from .associations import restrict_associations
 from .chains import plan_collections
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
@@ -321,6 +323,9 @@ class _Comparison:
         listing = Listing()
         for path in paths:
             export = read_export(path)
+            if one.collections == "associations":
+                known = _registered(self.inventory, {each.bytes for each in export.associated()})
+                export = restrict_associations(export, {uuid.UUID(bytes=each) for each in known})
             self.promises.add(export, one.collections)
             mapper = PathMapper(one.rewrite, Path(one.artifacts) if one.artifacts else path.parent)
             finder = ArtifactFinder(mapper, listing, placeholders=one.placeholders)

@@ -69,10 +69,11 @@ _IMPORT_OPTIONS = (
     ),
     click.option(
         "--collections",
-        type=click.Choice(["keep", "drop-chains", "drop"]),
+        type=click.Choice(["keep", "drop-chains", "drop", "associations"]),
         default="keep",
         show_default=True,
-        help="Collections to take: all, all but the CHAINED ones, only the runs that datasets need.",
+        help="Collections to take: all, all but the CHAINED ones, only the runs that datasets need; or nothing but "
+        "associations with TAGGED and CALIBRATION collections, of datasets that are there already.",
     ),
     click.option(
         "--missing",
