@@ -8,7 +8,7 @@ import os
 import time
 import traceback
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.background import Job
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -16,6 +16,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 try:
     from butler_replica.errors import ReplicaError
     from butler_replica.progress import Meter
+    from butler_replica.wording import visible_in
 
     IMPORT_ERROR = None
 except ImportError:  # reported by run(): the stack's Python is not the one in use
@@ -46,12 +47,18 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     try:
         result = verb()
     except ReplicaError as error:
-        module.fail_json(msg=str(error), error_type=type(error).__name__)
+        fail(module, str(error), error_type=type(error).__name__)
     diff = getattr(result, "diff", None)
     extra = {"diff": diff()} if diff is not None and module._diff else {}
     if _JOB is not None:
         extra["job_progress"] = _JOB.told
-    module.exit_json(changed=result.changed, **result.to_dict(), **extra)
+    module.exit_json(changed=result.changed, **visible_in({**result.to_dict(), **extra}))
+
+
+def fail(module: AnsibleModule, message: str, **result: Any) -> NoReturn:
+    """Leave the module with a message for the user; names in it, and in what comes with it, control no terminal."""
+    module.fail_json(msg=visible_in(message), **visible_in(result))
+    raise AssertionError
 
 
 def progress(what: str) -> Any:

@@ -96,7 +96,7 @@ skipped_collections:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import progress, run
+from ansible.module_utils.replica import fail, progress, run
 
 
 def main() -> None:
@@ -117,7 +117,7 @@ def main() -> None:
         result = verify(given["repo"], given["sets"], given["collections"], progress=progress("verify"))
         if not result.ok:
             message = f"{module.params['repo']}: {len(result.failures)} things do not hold: "
-            module.fail_json(msg=message + "; ".join(result.failures[:20]) + ".", **result.to_dict())
+            fail(module, message + "; ".join(result.failures[:20]) + ".", **result.to_dict())
         return result
 
     run(module, verb)

@@ -96,7 +96,7 @@ def test_set_chain(repository):
     # What is there and not named stays, behind.
     register(repository, "d")
     changed = set_chain(repo, "chain", ["c", "a"])
-    assert changed.diff()[0]["before"] == f"b\na\ndoc: {doc}\n"
+    assert changed.diff()[0]["before"] == "b\na\n" + "".join(f"doc: {line}\n" for line in doc.split("\n"))
     assert changed.diff()[0]["after"] == "c\na\nb\nd\ndoc: Two runs.\n"
     assert chain_in_database(repository, "chain") == ["c", "a", "b", "d"]
 

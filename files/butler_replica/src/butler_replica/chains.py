@@ -18,6 +18,7 @@ from .internals import datastore_root
 from .lock import repository_lock
 from .open_chains import ChainResult, Collections, apply_chains
 from .sets import Collection, parse_collections
+from .wording import visible
 
 
 @dataclass
@@ -54,7 +55,7 @@ class CollectionsResult:
 
     def diff(self) -> list[dict[str, str]]:
         """Return the collections made, and each chain before and after."""
-        made = "".join(f"{name} ({kind})\n" for name, kind in self.made.items())
+        made = "".join(f"{visible(name)} ({kind})\n" for name, kind in self.made.items())
         new = [{"before_header": "collections", "after_header": "collections", "before": "", "after": made}]
         return (new if made else []) + [entry for chain in self.chains for entry in chain.diff()]
 

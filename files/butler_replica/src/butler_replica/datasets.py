@@ -177,12 +177,15 @@ class PlannedDatasets(abc.ABC):
 
     def _check_missing(self) -> None:
         if self.n_missing and self._options.missing == "fail":
-            examples = "".join(f"\n  {m.path} ({m.reason})" for m in self.missing[:_SHOWN])
-            more = f"\n  and {self.n_missing - _SHOWN} more" if self.n_missing > _SHOWN else ""
+            examples = [f"  {m.path} ({m.reason})" for m in self.missing[:_SHOWN]]
+            if self.n_missing > _SHOWN:
+                examples.append(f"  and {self.n_missing - _SHOWN} more")
             raise ArtifactError(
                 f"{self._export.path}: {self.n_missing} of {self._export.n_datasets} artifacts are missing; nothing "
-                f"of this file was imported.{examples}{more}\nAre the folder of the artifacts and the rewriting of "
-                "prefixes right? The policies 'skip' and 'register' go on without them."
+                "of this file was imported.",
+                *examples,
+                "Are the folder of the artifacts and the rewriting of prefixes right? The policies 'skip' and "
+                "'register' go on without them.",
             )
 
     def _recorded_in_place(self, source: str) -> str:

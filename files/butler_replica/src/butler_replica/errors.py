@@ -17,6 +17,8 @@ __all__ = [
 
 from pathlib import Path
 
+from .wording import visible
+
 _LONGEST = 2000
 """Characters of a line; what an export has where a name is expected can be megabytes."""
 
@@ -31,10 +33,13 @@ class ReplicaError(Exception):
     ----------
     message : `str`
         What is wrong, where, and what to do.
+    *lines : `str`
+        Further lines. A line end within a line, or anything else that a
+        terminal would obey, is part of a name and shown as such.
     """
 
-    def __init__(self, message: str) -> None:
-        super().__init__("\n".join(map(_shortened, message.split("\n"))))
+    def __init__(self, message: str, *lines: str) -> None:
+        super().__init__("\n".join(_shortened(visible(line)) for line in (message, *lines)))
 
 
 class ExportError(ReplicaError):

@@ -30,6 +30,7 @@ from .lock import repository_lock
 from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
+from .wording import visible
 
 _LOCK_WAIT_SECONDS = 3600.0
 """How long to wait for another importer: one holds the lock for one file at a time."""
@@ -128,14 +129,17 @@ class ImportResult:
         """Return what is new, as one Ansible diff."""
         if not self.changed:
             return []
-        lines = [f"{kind} in {run}: {count} datasets" for (kind, run), count in sorted(self.inserted.items())]
+        lines = [
+            visible(f"{kind} in {run}: {count} datasets")
+            for (kind, run), count in sorted(self.inserted.items())
+        ]
         for file in self.files:
-            lines += [f"dataset type {name}" for name in file.dataset_types]
-            lines += [f"collection {name}" for name in file.collections]
+            lines += [visible(f"dataset type {name}") for name in file.dataset_types]
+            lines += [visible(f"collection {name}") for name in file.collections]
         for label in ("dimension_records", "artifacts_added", "associations"):
             if count := self.total(label):
                 lines.append(f"{label.replace('_', ' ')}: {count}")
-        lines += [f"chain {name} -> {', '.join(children)}" for name, children in self.chains.items()]
+        lines += [visible(f"chain {name} -> {', '.join(children)}") for name, children in self.chains.items()]
         return [
             {
                 "before_header": "repository",

@@ -161,7 +161,7 @@ class NeededRecords:
         makeable = sum(len(make_records(self._universe, name, keys)) for name, keys in self._lacking.items())
         if makeable and not self._register:
             lines.append(f"{makeable} of them can be made: --register (register: true).")
-        raise ConflictError("\n".join(lines))
+        raise ConflictError(*lines)
 
     @staticmethod
     def _line(element: DimensionElement, lacking: Mapping[DataIdKey, str]) -> str:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
 from .errors import ConflictError
+from .wording import visible
 
 _LEAD = "Waits for collections that are not here yet: "
 
@@ -170,8 +171,8 @@ class ChainResult:
 
 
 def _as_text(children: tuple[str, ...] | None, doc: str) -> str:
-    lines = [*(children or ()), *([f"doc: {doc}"] if doc else [])]
-    return "".join(f"{line}\n" for line in lines)
+    lines = [*(children or ()), *(f"doc: {line}" for line in doc.splitlines())]
+    return "".join(f"{visible(line)}\n" for line in lines)
 
 
 class _Chain(NamedTuple):

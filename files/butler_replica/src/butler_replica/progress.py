@@ -9,6 +9,8 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
+from .wording import visible
+
 
 class Report(NamedTuple):
     """How far a verb has come."""
@@ -42,9 +44,24 @@ class Meter:
     """
 
     def __init__(self, what: str) -> None:
-        self._what = what
+        self._what = visible(what)
         self._first: Report | None = None
         self._since = 0.0
+
+    def doing(self, report: Report) -> str:
+        """Say what is going on.
+
+        Parameters
+        ----------
+        report : `Report`
+            How far the verb has come.
+
+        Returns
+        -------
+        doing : `str`
+            A few words.
+        """
+        return visible(report.doing) or self._what
 
     def counts(self, report: Report) -> str:
         """Say how much is done, and how fast.
@@ -92,7 +109,7 @@ class Meter:
         line += f", {report.done / report.total:.0%}"
         if (new := report.done - self._first.done) > 0:
             line += f", {_duration(seconds * (report.total - report.done) / new)} left"
-        return f"{line} ({report.doing})" if report.doing else line
+        return f"{line} ({self.doing(report)})" if report.doing else line
 
 
 def _duration(seconds: float) -> str:

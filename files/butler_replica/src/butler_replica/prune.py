@@ -24,6 +24,7 @@ from .internals import artifact_path, dataset_rows, datastore_root, forget_datas
 from .inventory import Inventory, State, as_uuids, exists, take_inventory
 from .listing import Listing
 from .lock import repository_lock
+from .wording import visible
 
 _BATCH = 10_000
 """Datasets removed in one transaction."""
@@ -79,7 +80,7 @@ class PruneResult:
         if not self.changed:
             return []
         before, after = (
-            "".join(f"{name} {counts[name]}\n" for name in self.removed)
+            "".join(f"{visible(name)} {counts[name]}\n" for name in self.removed)
             for counts in (self.before, self.after)
         )
         header = "registered datasets by dataset type"

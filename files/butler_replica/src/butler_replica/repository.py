@@ -31,6 +31,7 @@ from .database import Database, DatabaseState, PostgresDatabase, RegistryState, 
 from .errors import RefusedError, ReplicaError, RepositoryError
 from .folder import FolderContent, artifacts_among, empty_folder, place_problem, scan_folder
 from .lock import LOCK_NAME, repository_lock
+from .wording import visible
 
 CONFIG_NAME = "butler.yaml"
 DOOMED_NAME = "butler.being-destroyed.yaml"
@@ -105,7 +106,7 @@ class RepositoryResult:
             return []
         before, after = (
             {"actions": "", **self.before},
-            {"actions": "\n".join([*self.actions, ""]), **self.after},
+            {"actions": "\n".join([*map(visible, self.actions), ""]), **self.after},
         )
         return [
             {

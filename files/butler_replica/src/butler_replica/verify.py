@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from .artifacts import ArtifactFinder, PathMapper
 from .associations import restrict_associations
@@ -34,6 +35,7 @@ from .open_chains import Collections, merge_children
 from .plan import ASSOCIATED
 from .progress import Progress, Report
 from .sets import Collection, ImportSet, parse_collections, parse_sets
+from .wording import ReaderConsole
 
 
 @dataclass
@@ -123,7 +125,7 @@ class VerifyResult:
 
     def report(self) -> list[str]:
         """Return what `show` prints, as lines of text."""
-        console = Console(file=io.StringIO(), width=160, record=True)
+        console = ReaderConsole(file=io.StringIO(), width=160, record=True)
         self.show(console)
         return [line.rstrip() for line in console.export_text().splitlines()]
 
@@ -154,7 +156,7 @@ class VerifyResult:
                 check.dataset_type,
                 check.run,
                 *(str(getattr(check, column)) for column in columns),
-                "[red]wrong[/red]" if check.problems else "ok",
+                Text("wrong", style="red") if check.problems else "ok",
             )
         console.print(table)
         if self.calibrations:

@@ -13,7 +13,6 @@ __all__ = [
 ]
 
 import functools
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +24,8 @@ from rich.console import Console
 from ..artifacts import TRANSFER_MODES
 from ..errors import ReplicaError
 from ..listing import PLACEHOLDERS
+from ..wording import ReaderConsole
+from ..wording import as_json as to_json
 
 P = ParamSpec("P")
 
@@ -149,7 +150,7 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         except ReplicaError as error:
             if kwargs.get("as_json"):
-                click.echo(json.dumps({"error": str(error), "type": type(error).__name__}))
+                click.echo(to_json({"error": str(error), "type": type(error).__name__}))
             click.echo(f"Error: {error}", err=True)
             sys.exit(1)
 
@@ -167,6 +168,6 @@ def report(result: Result, *, as_json: bool) -> None:
         Print one JSON object and nothing else.
     """
     if as_json:
-        click.echo(json.dumps({"changed": result.changed, **result.to_dict()}, default=str))
+        click.echo(to_json({"changed": result.changed, **result.to_dict()}))
     else:
-        result.show(Console())
+        result.show(ReaderConsole())

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from ..progress import Meter, Progress, Report
+from ..wording import visible
 
 
 @contextmanager
@@ -52,14 +53,14 @@ def _bar(what: str, console: Console) -> Iterator[Progress]:
         TimeRemainingColumn(),
     )
     with Bars(*columns, console=console, transient=True) as bars:
-        bar = bars.add_task(what, total=None, counts="")
+        bar = bars.add_task(visible(what), total=None, counts="")
 
         def show(report: Report) -> None:
             bars.update(
                 bar,
                 completed=report.done,
                 total=report.total,
-                description=report.doing or what,
+                description=meter.doing(report),
                 counts=meter.counts(report),
             )
 
