@@ -1,0 +1,107 @@
+"""The playbooks from any folder, with an inventory of the user's own, without the project's ansible.cfg."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+pytest.importorskip("ansible")
+
+PROJECT = Path(__file__).resolve().parents[3]
+PLAYBOOKS = sorted(PROJECT.glob("playbooks/*.yml"))
+
+
+def play(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Call ansible-playbook in a folder, with nothing of the project in its environment."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    return subprocess.run(
+        [sys.executable, "-m", "ansible", "playbook", *map(str, arguments)],
+        cwd=folder,
+        env={
+            **inherited,
+            "ANSIBLE_HOME": str(folder / "home"),
+            "DEMO_DIR": str(folder / "demo"),
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def copied(name: str, folder: Path) -> Path:
+    """Copy an inventory of the project as a user would, with ``cp -r``."""
+    subprocess.run(["cp", "-r", PROJECT / "inventory" / name, folder / "mine"], check=True)
+    return folder / "mine"
+
+
+def test_a_copied_inventory_is_complete(tmp_path: Path) -> None:
+    for name in ("vm", "local"):
+        folder = tmp_path / name
+        folder.mkdir()
+        links = [path for path in copied(name, folder).rglob("*") if path.is_symlink()]
+        assert not links
+
+
+@pytest.mark.parametrize("name", ["vm", "local"])
+def test_every_playbook_is_found_and_finds_its_roles(tmp_path: Path, name: str) -> None:
+    done = play(tmp_path, "--syntax-check", "-i", copied(name, tmp_path), PROJECT / "site.yml", *PLAYBOOKS)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("playbook", [PROJECT / "site.yml", *PLAYBOOKS], ids=lambda path: path.stem)
+def test_each_playbook_alone(tmp_path: Path, playbook: Path) -> None:
+    done = play(tmp_path, "--check", "--diff", "-i", copied("local", tmp_path), playbook)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "demo").exists()
+
+
+WAYS = {
+    "nobody": (None, "/repo/dc2"),
+    "all": ({"all": {"vars": {"butler_repo_root": "/all"}}}, "/all"),
+    "group": ({"replica": {"vars": {"butler_repo_root": "/group"}}}, "/group"),
+    "group_vars": ({"group_vars/all/mine.yml": {"butler_repo_root": "/file"}}, "/file"),
+    "group_vars of the group": ({"group_vars/replica.yml": {"butler_repo_root": "/file"}}, "/file"),
+    "host_vars": ({"host_vars/here.yml": {"butler_repo_root": "/host"}}, "/host"),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("extra", [False, True], ids=["", "and on the command line"])
+def test_what_the_user_says_stands_above_the_defaults(tmp_path: Path, way: str, extra: bool) -> None:
+    said, found = WAYS[way]
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    hosts: dict[str, dict[str, object]] = {"replica": {"hosts": {"here": {"ansible_connection": "local"}}}}
+    for name, content in (said or {}).items():
+        if name.endswith(".yml"):
+            (inventory / name).parent.mkdir(parents=True, exist_ok=True)
+            (inventory / name).write_text(yaml.safe_dump(content))
+        else:
+            hosts.setdefault(name, {}).update(content)
+    (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
+    show = {"ansible.builtin.debug": {"msg": "root={{ butler_repo_root }} of role={{ dc2_datasets_repo }}."}}
+    role = str(PROJECT / "roles/replica")
+    playbook = [{"hosts": "replica", "gather_facts": False, "roles": [role], "tasks": [show]}]
+    (tmp_path / "show.yml").write_text(yaml.safe_dump(playbook))
+    given = ["-e", "butler_repo_root=/extra"] if extra else []
+    done = play(tmp_path, "-i", inventory, "show.yml", *given)
+    found = "/extra" if extra else found
+    assert f"root={found} of role={found}." in done.stdout, done.stdout + done.stderr
+
+
+def test_the_link_to_the_plugins_leads_to_all_of_them() -> None:
+    for link, folder in {
+        "library": "modules",
+        "module_utils": "module_utils",
+        "action_plugins": "action",
+    }.items():
+        assert (PROJECT / "playbooks" / link).samefile(PROJECT / "plugins" / folder)
+    assert (PROJECT / "playbooks/roles").samefile(PROJECT / "roles")
