@@ -19,6 +19,9 @@ from lsst.daf.butler import Butler, CollectionType, Config
 
 from postgres_server import PostgresServer, temporary_server
 from small_repository import add_datasets, certify
+from surroundings import pytest_configure, pytest_terminal_summary
+
+__all__ = ["pytest_configure", "pytest_terminal_summary"]
 
 EMPTY_DATABASE = "empty_repository"
 """Database of an empty repository."""

@@ -152,7 +152,7 @@ def test_ended_by_a_signal(
         process.send_signal(number)
         began = time.monotonic()
         _, err = process.communicate(timeout=TIMEOUT)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20
     assert process.returncode == (1 if number is signal.SIGINT else 128 + number)
     assert "Traceback" not in err
     assert folder(repository.root) == {**before, LOCK_NAME: 0}
