@@ -13,14 +13,12 @@ __all__ = [
 
 import abc
 import os
-import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import quote
 
 from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType
 from lsst.resources import ResourcePath
@@ -39,9 +37,6 @@ LISTED = 100
 
 _SHOWN = 5
 """Examples in a message."""
-
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9_./-]*")
-"""Paths that are the same in a URI."""
 
 UNNAMED = FoundArtifact("", None, "the export names no file")
 
@@ -99,7 +94,8 @@ class PlannedDatasets(abc.ABC):
         self._butler = context.butler
         self._export = context.export
         self._options = context.options
-        self._root = str(internals.datastore_root(context.butler)).rstrip("/")
+        self._locations = internals.Locations(context.butler)
+        self._root = self._locations.root
         self._formatters: dict[tuple[str, Any], str] = {}
         self._extensions: dict[str, str] = {}
         self.present = 0
@@ -191,28 +187,45 @@ class PlannedDatasets(abc.ABC):
     def _recorded_in_place(self, source: str) -> str:
         """Return what the datastore notes of an artifact that stays where it is."""
         if self._options.transfer == "direct":
-            return _uri(source)
+            return internals.file_uri(source)
         if not source.startswith(f"{self._root}/"):
             raise ArtifactError(
                 f"{source}: the transfer mode 'none' is for artifacts inside the repository ({self._root}). "
                 "Use symlink, copy or direct."
             )
-        return os.path.relpath(source, self._root)
+        try:
+            return self._locations.record(source)
+        except ValueError as error:
+            raise ArtifactError(f"{source}: {error}. Use the transfer mode direct.") from error
+
+    def _placed(self, formatted: str, source: str, name: Callable[[], str]) -> tuple[str, str]:
+        """Return what the datastore notes of an artifact, and its path in the repository.
+
+        ``formatted`` is what the file template gives, ``name`` names the dataset.
+        """
+        try:
+            return self._locations.make(formatted, self._extension(source))
+        except ValueError as error:
+            raise ExportError(
+                self._export.path,
+                f"the path {formatted!r} that the repository's file template gives to {name()} {error}.",
+                remedy="Use the transfer mode direct, or other names in a copy of the export.",
+            ) from error
 
     def _extension(self, source: str) -> str:
         """Return the extension of a file's name, as the datastore takes it."""
         name = os.path.basename(source)
         start = name.find(".", 1)
-        if start < 0 and _PLAIN_PATH.fullmatch(name):
+        plain = internals.is_plain(name)
+        if start < 0 and plain:
             return ""
-        key = name[start:]
-        if not _PLAIN_PATH.fullmatch(name):
-            key = name
+        key = name[start:] if plain else name
         known = self._extensions.get(key)
         if known is None:
             if len(self._extensions) > 10_000:
                 self._extensions.clear()
-            known = self._extensions[key] = ResourcePath(_uri(source), forceDirectory=False).getExtension()
+            uri = ResourcePath(internals.file_uri(source), forceDirectory=False)
+            known = self._extensions[key] = uri.getExtension()
         return known
 
     def _default_formatter(self, ref: DatasetRef) -> str:
@@ -272,11 +285,6 @@ def is_free(path: str) -> bool:
         # Too long a name, or below a file.
         return False
     return False
-
-
-def _uri(path: str) -> str:
-    """Write an absolute path as a URI: to `ResourcePath`, ``#`` and ``%41`` in a path mean something else."""
-    return f"file://{path}" if _PLAIN_PATH.fullmatch(path) else f"file://{quote(path)}"
 
 
 def data_id_text(data_id: DataCoordinate) -> str:

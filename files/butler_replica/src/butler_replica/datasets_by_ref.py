@@ -227,8 +227,11 @@ class DatasetsByRef(PlannedDatasets):
             target, recorded = source, self._recorded_in_place(source)
         else:
             expanded = first.expanded(self._context.records.expand(first.dataId))
-            recorded = internals.template_path(self._butler, expanded) + self._extension(source)
-            target = f"{self._root}/{recorded}"
+            recorded, target = self._placed(
+                internals.template_path(self._butler, expanded),
+                source,
+                lambda: f"{first.datasetType.name} {data_id_text(first.dataId)} in run {first.run}",
+            )
         formatter = record.formatter or self._default_formatter(first)
         check_artifact(self._export.path, recorded, formatter)
         return _Artifact(refs, Transferable(target, source, size), recorded, formatter)

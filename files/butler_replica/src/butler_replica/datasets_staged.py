@@ -36,7 +36,7 @@ from .datasets import (
 from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
-from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths, runs_have_folders
+from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths, is_plain, runs_have_folders
 
 _ASSOCIATED = 10_000
 """Associated datasets that are looked up at a time."""
@@ -303,7 +303,9 @@ class StagedDatasets(PlannedDatasets):
     @override
     def places_are_free(self) -> bool:
         runs = {run for _, run in self._groups}
-        return runs_have_folders(self._butler) and all(is_free(f"{self._root}/{run}") for run in runs)
+        return runs_have_folders(self._butler) and all(
+            is_plain(run) and is_free(f"{self._root}/{run}") for run in runs
+        )
 
     @override
     def transferables(self) -> Iterator[Transferable]:
@@ -359,8 +361,11 @@ class StagedDatasets(PlannedDatasets):
                     target, recorded = source, self._recorded_in_place(source)
                 else:
                     values = tuple([column[first] for column in columns])
-                    recorded = template.path(values, chunk.ids[first]) + self._extension(source)
-                    target = f"{self._root}/{recorded}"
+                    recorded, target = self._placed(
+                        template.path(values, chunk.ids[first]),
+                        source,
+                        functools.partial(self._name, part, columns, first),
+                    )
                 formatter = chunk.formatters[artifact] or self._default_formatter(
                     self._ref(self._as_staged(part, columns, n))
                 )
@@ -369,6 +374,10 @@ class StagedDatasets(PlannedDatasets):
             records.append((chunk.ids[n].hex(), recorded, formatter, storage_class, size))
         if records:
             self._record_places.append(self._records.write(records))
+
+    def _name(self, part: _Part, columns: Sequence[Sequence[Any]], n: int) -> str:
+        dataset = self._as_staged(part, columns, n)
+        return f"{self._text(dataset)} in run {self._groups[dataset.block][1]}"
 
     @staticmethod
     def _as_staged(part: _Part, columns: Sequence[Sequence[Any]], n: int) -> StagedDataset:

@@ -43,6 +43,13 @@ and ``dataset_location``
     The template that says where an artifact goes; each of its fields is
     formatted once per value instead of once per dataset.
 
+Where artifacts are (`locations`):
+
+``FileDatastore.locationFactory``, ``StoredFileInfo.file_location``
+    How the butler turns the path of a datastore record into that of a file,
+    and a formatted template into the path of a record. ``Butler.getURI``
+    says it of a dataset that has a record already, one at a time.
+
 Looking at and forgetting datasets (`rows`):
 
 ``Butler._registry._managers.datasets._static.dataset_type``, ``.collections.lookup_name_sql``, \
@@ -73,6 +80,7 @@ from __future__ import annotations
 
 __all__ = [
     "DatasetRow",
+    "Locations",
     "RegistryTable",
     "StagedDataset",
     "StagedRow",
@@ -86,9 +94,11 @@ __all__ = [
     "datastore_root",
     "default_formatter",
     "file_datastore",
+    "file_uri",
     "forget_datasets",
     "insert_artifact_records",
     "insert_datasets",
+    "is_plain",
     "known_dataset_ids",
     "registry_tables",
     "runs_have_folders",
@@ -107,7 +117,8 @@ from .datasets import (
     stored_datasets,
     template_path,
 )
-from .rows import DatasetRow, artifact_path, count_orphan_records, dataset_rows, forget_datasets
+from .locations import Locations, artifact_path, file_uri, is_plain
+from .rows import DatasetRow, count_orphan_records, dataset_rows, forget_datasets
 from .staging import StagedDataset, StagedRow, Staging, State, UnsupportedError, staging
 from .tables import RegistryTable, registry_tables
 from .templates import TemplatePaths, runs_have_folders

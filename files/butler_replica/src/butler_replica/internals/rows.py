@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["DatasetRow", "artifact_path", "count_orphan_records", "dataset_rows", "forget_datasets"]
+__all__ = ["DatasetRow", "count_orphan_records", "dataset_rows", "forget_datasets"]
 
 import uuid
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy
 from lsst.daf.butler import Butler
 from lsst.daf.butler.registry.interfaces import FakeDatasetRef
-from lsst.resources import ResourcePath
 
 from .datasets import file_datastore
 
@@ -104,34 +103,6 @@ def count_orphan_records(butler: Butler) -> int:
     )
     with butler._registry._db.query(query.where(dataset.columns.id.is_(None))) as result:  # type: ignore[attr-defined]
         return int(result.scalar_one())
-
-
-def artifact_path(butler: Butler) -> Callable[[str], str | ResourcePath]:
-    """Return a function that finds the artifact that a datastore record names.
-
-    Parameters
-    ----------
-    butler : `lsst.daf.butler.Butler`
-        The repository.
-
-    Returns
-    -------
-    locate : `~collections.abc.Callable`
-        Takes the path of a record; returns the absolute path of a local
-        file, or the URI of one that is not local.
-    """
-    root = file_datastore(butler).root
-
-    def locate(path: str) -> str | ResourcePath:
-        bare = path.rpartition("#")[0] or path
-        if bare.startswith("file:///") and "%" not in bare:
-            return bare.removeprefix("file://")
-        if ":" not in bare and "%" not in bare:
-            return f"{root.ospath}{bare}"
-        uri = ResourcePath(bare, root=root, forceAbsolute=True)
-        return uri.ospath if uri.isLocal else uri
-
-    return locate
 
 
 def forget_datasets(butler: Butler, ids: Collection[uuid.UUID]) -> None:
