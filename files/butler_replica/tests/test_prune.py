@@ -11,7 +11,6 @@ from lsst.daf.butler import Butler
 from butler_replica import prune as prune_module
 from butler_replica.cli import main
 from butler_replica.errors import RefusedError, ReplicaError
-from butler_replica.lock import repository_lock
 from butler_replica.prune import prune
 from small_repository import add_datasets, certify, tree
 
@@ -148,17 +147,6 @@ def test_many_batches(filled, monkeypatch):
         path.unlink()
     assert prune(str(filled)).removed == {"bias": 4, "raw": 4}
     assert datasets_in_database(filled) == {"flat": 4, "dark": 4}
-
-
-def test_one_writer_at_a_time(filled, tmp_path):
-    script = "import sys; from butler_replica.prune import prune; prune(sys.argv[1])"
-    with repository_lock(filled.root):
-        done = subprocess.run(
-            [sys.executable, "-c", script, str(filled)], capture_output=True, text=True, check=False
-        )
-    assert done.returncode == 1
-    assert "another process is writing to this repository" in done.stderr
-    assert datasets_in_database(filled)["raw"] == 4
 
 
 def test_no_repository(tmp_path):

@@ -5,20 +5,17 @@ from __future__ import annotations
 __all__ = ["CollectionsResult", "ensure_collections", "plan_collections", "set_chain"]
 
 from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 from lsst.daf.butler import Butler, CollectionType
 from rich.console import Console
 
-from .connect import database_errors, open_butler
 from .errors import ConflictError
-from .internals import datastore_root
-from .lock import repository_lock
 from .open_chains import ChainResult, Collections, apply_chains
 from .sets import Collection, parse_collections
 from .wording import visible
+from .writing import writing
 
 
 @dataclass
@@ -103,9 +100,7 @@ def set_chain(
         chain would contain itself.
     """
     wanted = Collection(name=name, type=CollectionType.CHAINED, children=tuple(children), doc=doc)
-    butler = open_butler(repo, writeable=not dry_run)
-    lock = nullcontext() if dry_run else repository_lock(datastore_root(butler))
-    with database_errors(repo), lock:
+    with writing(repo, dry_run=dry_run) as butler:
         collections = Collections.of(butler)
         collections.ask(wanted.name, wanted.children, wanted.doc, reorder=True)
         chains = collections.complete()
@@ -154,9 +149,7 @@ def ensure_collections(
         would contain itself. Nothing is changed then.
     """
     wanted = parse_collections(descriptions)
-    butler = open_butler(repo, writeable=not dry_run)
-    lock = nullcontext() if dry_run else repository_lock(datastore_root(butler))
-    with database_errors(repo), lock:
+    with writing(repo, dry_run=dry_run) as butler:
         result = plan_collections(butler, wanted, stage)
         if not dry_run:
             with butler.transaction():

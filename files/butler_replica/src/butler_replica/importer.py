@@ -5,35 +5,29 @@ from __future__ import annotations
 __all__ = ["FileResult", "ImportOptions", "ImportResult", "import_exports"]
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from lsst.daf.butler import Butler
 from rich.console import Console
 from rich.table import Table
 
 from . import internals
 from .apply import apply_plan
 from .artifacts import TRANSFER_MODES
-from .connect import database_errors, open_butler
 from .datasets import LISTED, MissingArtifact
 from .errors import ConflictError, ReplicaError
 from .exports.ahead import ReadAhead
 from .exports.files import find_exports
 from .exports.model import ExportFile
-from .interrupts import ended_by_signals
 from .listing import Listing, Placeholders
-from .lock import repository_lock
 from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
 from .wording import visible
-
-_LOCK_WAIT_SECONDS = 3600.0
-"""How long to wait for another importer: one holds the lock for one file at a time."""
+from .writing import OpenRepository, opened
 
 
 @dataclass
@@ -271,9 +265,8 @@ def import_exports(
     if options.artifacts is not None and not options.artifacts.is_dir() and missing == "fail":
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")
     paths = find_exports(exports)
-    butler = open_butler(repo, writeable=not dry_run)
-    with database_errors(repo), ended_by_signals():
-        return _Importer(butler, options, dry_run=dry_run).run(paths, progress)
+    with opened(repo, dry_run=dry_run) as repository:
+        return _Importer(repository, options).run(paths, progress)
 
 
 class _Work:
@@ -333,26 +326,24 @@ class _Importer:
 
     Parameters
     ----------
-    butler : `lsst.daf.butler.Butler`
+    repository : `~butler_replica.writing.OpenRepository`
         The repository.
     options : `ImportOptions`
         How exports are imported.
-    dry_run : `bool`
-        Change nothing.
     """
 
-    def __init__(self, butler: Butler, options: ImportOptions, *, dry_run: bool) -> None:
-        self._butler = butler
+    def __init__(self, repository: OpenRepository, options: ImportOptions) -> None:
+        self._repository = repository
+        self._butler = repository.butler
         self._options = options
-        self._dry_run = dry_run
-        self._root = internals.datastore_root(butler)
+        self._dry_run = repository.dry_run
         self._listing = Listing()
         self._collections: Collections | None = None
         self._staging: internals.Staging | None = None
         self._unsupported = ""
         """Why datasets cannot be staged."""
 
-        self.result = ImportResult(dry_run=dry_run)
+        self.result = ImportResult(dry_run=self._dry_run)
 
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
         work = _Work(paths, progress, self.result)
@@ -364,9 +355,7 @@ class _Importer:
                         self._staging = stack.enter_context(internals.staging(self._butler))
                     except internals.UnsupportedError as error:
                         self._unsupported = str(error)
-                with self._lock():
-                    # Other processes may have written since the last file.
-                    self._butler.registry.refresh()
+                with self._repository.locked():
                     comparing = partial(work.comparing, number, export.n_datasets)
                     try:
                         self._import(export, comparing, work, number)
@@ -396,11 +385,6 @@ class _Importer:
             )
         self._note(plan)
         self._note_chains(chains, plan.chains)
-
-    def _lock(self) -> Any:
-        if self._dry_run:
-            return nullcontext()
-        return repository_lock(self._root, wait_seconds=_LOCK_WAIT_SECONDS)
 
     def _note(self, plan: FilePlan) -> None:
         result = self.result

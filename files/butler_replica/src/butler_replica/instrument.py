@@ -21,11 +21,9 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
-from .connect import database_errors, open_butler
 from .dimension_records import InsertionResult, existing_records, insert_records, make_record, new_records
 from .errors import ReplicaError
-from .internals import datastore_root
-from .lock import repository_lock
+from .writing import writing
 
 INSTRUMENT = "LSSTCam-imSim"
 
@@ -150,16 +148,13 @@ def register_instrument(repo: str, *, filters: FilterSet = "all", dry_run: bool 
     """
     if filters not in FILTER_SETS:
         raise ReplicaError(f"There is no set of filters '{filters}'; there are: {', '.join(FILTER_SETS)}.")
-    butler = open_butler(repo, writeable=not dry_run)
-    records = instrument_records(butler.dimensions, filters=filters)
     result = InstrumentResult(f"instrument {INSTRUMENT}")
-    with database_errors(repo):
-        if dry_run:
-            result.count(records, _missing(butler, records, repo))
-            return result
-        with repository_lock(datastore_root(butler)), butler.transaction():
-            missing = _missing(butler, records, repo)
-            insert_records(butler, missing)
+    with writing(repo, dry_run=dry_run) as butler:
+        records = instrument_records(butler.dimensions, filters=filters)
+        missing = _missing(butler, records, repo)
+        if not dry_run:
+            with butler.transaction():
+                insert_records(butler, missing)
     result.count(records, missing)
     return result
 

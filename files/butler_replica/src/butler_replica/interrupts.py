@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
-__all__ = ["cancelled_by_signals", "ended_by_signals"]
+__all__ = ["ended_by_signals"]
 
+import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import sqlalchemy
+import sqlalchemy.exc
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
+
+_in_use: dict[int, Any] = {}
+"""Connections of the database's driver that are in use, by the place that each has in a pool."""
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Pool, "checkout")
+def _note_use(connection: Any, record: Any, _: Any) -> None:
+    _in_use[id(record)] = connection
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.Pool, "checkin")
+def _note_end_of_use(_: Any, record: Any) -> None:
+    _in_use.pop(id(record), None)
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end work as Ctrl-C does, by an exception.
+    """Let SIGTERM and SIGHUP end work as Ctrl-C does, by an exception, and let each of them cancel SQL statements.
 
     Signals that are handled or ignored already are left alone.
     """
@@ -34,34 +51,27 @@ def ended_by_signals() -> Iterator[None]:
     for each in ending:
         signal.signal(each, end)
     try:
-        yield
+        with _statements_cancelled():
+            yield
     finally:
         for each in ending:
             signal.signal(each, signal.SIG_DFL)
 
 
 @contextmanager
-def cancelled_by_signals(cancel: Callable[[], object]) -> Iterator[None]:
-    """Cancel what the main thread waits for as soon as a signal asks it to end.
+def _statements_cancelled() -> Iterator[None]:
+    """Cancel the statements that the database is at as soon as a signal asks to end.
 
     Python itself looks at signals only between two of its own steps, and a
     database can be at one statement for minutes.
-
-    Parameters
-    ----------
-    cancel : `~collections.abc.Callable`
-        Is called in another thread.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     told, tell = socket.socketpair()
     tell.setblocking(False)
 
     def watch() -> None:
         while number := told.recv(1):
             if number[0] in (signal.SIGINT, *_ENDING):
-                cancel()
+                _cancel_statements()
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
@@ -73,3 +83,12 @@ def cancelled_by_signals(cancel: Callable[[], object]) -> Iterator[None]:
         tell.close()
         watcher.join()
         told.close()
+
+
+def _cancel_statements() -> None:
+    for connection in list(_in_use.values()):
+        # SQLite's driver calls it one thing, PostgreSQL's another.
+        cancel = getattr(connection, "interrupt", None) or connection.cancel
+        # Its error has a class of the driver's own: the connection is closed, or the server gone.
+        with contextlib.suppress(Exception):
+            cancel()

@@ -18,13 +18,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .connect import database_errors, open_butler
 from .errors import RefusedError
-from .internals import artifact_path, dataset_rows, datastore_root, forget_datasets
+from .internals import artifact_path, dataset_rows, forget_datasets
 from .inventory import Inventory, State, as_uuids, exists, take_inventory
 from .listing import Listing
-from .lock import repository_lock
 from .wording import visible
+from .writing import writing
 
 _BATCH = 10_000
 """Datasets removed in one transaction."""
@@ -137,26 +136,22 @@ def prune(
         missing looks like.
     """
     keep = tuple(keep)
-    butler = open_butler(repo, writeable=not dry_run)
-    with database_errors(repo):
+    with writing(repo, dry_run=dry_run) as butler:
+        inventory = take_inventory(butler)
+        result, candidates = _plan(inventory, keep, allow_all, repo)
         if dry_run:
-            return _plan(take_inventory(butler), keep, allow_all, repo)[0]
-        with repository_lock(datastore_root(butler)):
-            inventory = take_inventory(butler)
-            result, candidates = _plan(inventory, keep, allow_all, repo)
-            names = [group.dataset_type for group in inventory.groups]
-            removed: Counter[str] = Counter()
-            for start in range(0, len(candidates), _BATCH):
-                batch = candidates[start : start + _BATCH]
-                ids = as_uuids(inventory.ids[batch])
-                gone = _still_missing(butler, ids)
-                forget_datasets(butler, gone)
-                removed.update(
-                    names[group]
-                    for group, one in zip(inventory.group[batch], ids, strict=True)
-                    if one in gone
-                )
-            result.removed = dict(sorted(removed.items()))
+            return result
+        names = [group.dataset_type for group in inventory.groups]
+        removed: Counter[str] = Counter()
+        for start in range(0, len(candidates), _BATCH):
+            batch = candidates[start : start + _BATCH]
+            ids = as_uuids(inventory.ids[batch])
+            gone = _still_missing(butler, ids)
+            forget_datasets(butler, gone)
+            removed.update(
+                names[group] for group, one in zip(inventory.group[batch], ids, strict=True) if one in gone
+            )
+        result.removed = dict(sorted(removed.items()))
     return result
 
 

@@ -30,7 +30,8 @@ from .connect import database_errors
 from .database import Database, DatabaseState, PostgresDatabase, RegistryState, SqliteDatabase, open_database
 from .errors import RefusedError, ReplicaError, RepositoryError
 from .folder import FolderContent, artifacts_among, empty_folder, place_problem, scan_folder
-from .lock import LOCK_NAME, repository_lock
+from .interrupts import ended_by_signals
+from .lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
 from .wording import visible
 
 CONFIG_NAME = "butler.yaml"
@@ -174,7 +175,9 @@ def ensure_repository(
         return plan.result
     # Only now is anything written, the lock file included: a refusal touches nothing.
     _make_folder(target.root)
-    with repository_lock(target.root):
+    # What is to be removed is not waited for: it is another thing then than whoever confirmed it has seen.
+    wait_seconds = 0.0 if destroy else LOCK_WAIT_SECONDS
+    with ended_by_signals(), repository_lock(target.root, wait_seconds=wait_seconds):
         return _carry_out(_make_plan(target, folders, destroy=destroy))
 
 

@@ -28,7 +28,6 @@ from typing import Any, Literal
 import numpy as np
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
-from .connect import database_errors, open_butler
 from .dimension_records import (
     InsertionResult,
     existing_records,
@@ -39,10 +38,9 @@ from .dimension_records import (
 )
 from .errors import ReplicaError
 from .geometry import ARCSEC, Array, deproject, polygon, polygons, tangent_frame
-from .internals import datastore_root
 from .internals.bulk_dimensions import BulkInsertion, bulk_insertion
-from .lock import repository_lock
 from .progress import Progress, Report
+from .writing import writing
 
 _BATCH = 50
 """Tracts whose records are in memory at a time."""
@@ -450,17 +448,15 @@ def register_skymap(
         one, or a tract or patch with other values. Nothing is changed then.
     """
     ids = chosen_tracts(skymap, tracts, all_sky)
-    butler = open_butler(repo, writeable=not dry_run)
     result = SkymapResult(f"skymap {skymap.name}", skymap=skymap.name, hash=skymap.sha1.hex(), tracts=ids)
-    with database_errors(repo):
+    with writing(repo, dry_run=dry_run) as butler:
         if dry_run:
             _register(butler, skymap, result, repo=repo, insertion=None, progress=progress)
             return result
-        with repository_lock(datastore_root(butler)):
-            there = {key[-1] for key in existing_records(butler, "tract", skymap=skymap.name)}
-            n_new = len(set(ids) - there) * math.prod(skymap.n_patches)
-            with bulk_insertion(butler, ["tract", "patch"], n_new) as insertion:
-                _register(butler, skymap, result, repo=repo, insertion=insertion, progress=progress)
+        there = {key[-1] for key in existing_records(butler, "tract", skymap=skymap.name)}
+        n_new = len(set(ids) - there) * math.prod(skymap.n_patches)
+        with bulk_insertion(butler, ["tract", "patch"], n_new) as insertion:
+            _register(butler, skymap, result, repo=repo, insertion=insertion, progress=progress)
     return result
 
 

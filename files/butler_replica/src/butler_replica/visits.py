@@ -14,7 +14,6 @@ __all__ = [
     "visit_system_records",
 ]
 
-import contextlib
 import functools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -33,7 +32,6 @@ from lsst.daf.butler import (
 )
 from rich.console import Console
 
-from .connect import database_errors, open_butler
 from .dimension_records import (
     DataIdKey,
     InsertionResult,
@@ -56,10 +54,9 @@ from .geometry import (
     tangent_frame,
 )
 from .instrument import INSTRUMENT, focal_plane_layout
-from .internals import datastore_root
 from .internals.bulk_dimensions import bulk_insertion
-from .lock import repository_lock
 from .progress import Progress, Report
+from .writing import writing
 
 _Make = Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]]
 
@@ -341,12 +338,10 @@ def define_visits(
     """
     _check_choice("visit system", visit_system, VISIT_SYSTEMS)
     _check_choice("focal plane", focal_plane, FOCAL_PLANES)
-    butler = open_butler(repo, writeable=not dry_run)
-    make = functools.partial(
-        visit_records, butler.dimensions, visit_system=visit_system, focal_plane=focal_plane
-    )
-    lock = contextlib.nullcontext() if dry_run else repository_lock(datastore_root(butler))
-    with database_errors(repo), lock:
+    with writing(repo, dry_run=dry_run) as butler:
+        make = functools.partial(
+            visit_records, butler.dimensions, visit_system=visit_system, focal_plane=focal_plane
+        )
         exposures = exposures_with_raws(butler, repo, collections, dataset_type, must_exist=not dry_run)
         taken = [exposure for exposure in exposures if is_visit(exposure)]
         present = existing_records(butler, "visit", instrument=INSTRUMENT)

@@ -68,6 +68,12 @@ Reading every table (`tables`):
     public queries show neither summaries nor overlaps, and make an object of
     each row.
 
+Who else uses the database (`writers`):
+
+``Butler._registry._db``: ``_engine``, ``dialect``, ``namespace``
+    A connection of its own for the lock that writers take in the database,
+    and the encoding of its text. The public API has neither.
+
 Inserting very many dimension records with regions (`bulk_dimensions`):
 
 ``Butler._registry._managers.dimensions._tables``, ``._overlap_tables``
@@ -79,6 +85,7 @@ Inserting very many dimension records with regions (`bulk_dimensions`):
 from __future__ import annotations
 
 __all__ = [
+    "AdvisoryLock",
     "DatasetRow",
     "Locations",
     "RegistryTable",
@@ -88,6 +95,7 @@ __all__ = [
     "State",
     "TemplatePaths",
     "UnsupportedError",
+    "advisory_lock",
     "artifact_path",
     "count_orphan_records",
     "dataset_rows",
@@ -102,6 +110,7 @@ __all__ = [
     "known_dataset_ids",
     "registry_tables",
     "runs_have_folders",
+    "server_encoding",
     "staging",
     "stored_datasets",
     "template_path",
@@ -122,3 +131,4 @@ from .rows import DatasetRow, count_orphan_records, dataset_rows, forget_dataset
 from .staging import StagedDataset, StagedRow, Staging, State, UnsupportedError, staging
 from .tables import RegistryTable, registry_tables
 from .templates import TemplatePaths, runs_have_folders
+from .writers import AdvisoryLock, advisory_lock, server_encoding

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 __all__ = ["StagedDataset", "StagedRow", "Staging", "State", "UnsupportedError", "staging"]
 
-import contextlib
 import io
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -25,9 +24,7 @@ import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler, DatasetRef, DimensionGroup
 from numpy.typing import NDArray
-from typing_extensions import override
 
-from ..interrupts import cancelled_by_signals
 from .datasets import (
     file_datastore,
     insert_artifact_records,
@@ -148,8 +145,7 @@ def staging(butler: Butler) -> Iterator[Staging]:
     except AttributeError as error:
         raise UnsupportedError(f"this release of lsst-daf-butler is another: {error}") from error
     try:
-        with cancelled_by_signals(made.cancel):
-            yield made
+        yield made
     finally:
         made.end()
 
@@ -192,7 +188,6 @@ class Staging:
         self._blocks: list[tuple[str, str]] = []
         self._tags: dict[DimensionGroup, str] = {}
         self._own: sqlalchemy.Connection = database._engine.connect()
-        self._driver_connection: Any = self._own.connection.driver_connection
         try:
             self._check()
         except BaseException:
@@ -223,10 +218,6 @@ class Staging:
     # For each driver
 
     uuid_type: str
-
-    def cancel(self) -> None:
-        """Cancel the statement that another thread waits for."""
-        raise NotImplementedError
 
     def _load(self, connection: sqlalchemy.Connection, table: str, columns: str, rows: Any) -> None:
         """Insert rows, tuples of the columns, into a table."""
@@ -711,11 +702,6 @@ def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
 class _PostgresStaging(Staging):
     uuid_type = "UUID"
 
-    @override
-    def cancel(self) -> None:
-        with contextlib.suppress(self._database.dialect.loaded_dbapi.Error):
-            self._driver_connection.cancel()
-
     def _load(self, connection: sqlalchemy.Connection, table: str, columns: str, rows: Any) -> None:
         text = io.StringIO("".join(["\t".join(map(_copy_text, row)) + "\n" for row in rows]))
         cursor = connection.connection.cursor()
@@ -746,11 +732,6 @@ class _PostgresStaging(Staging):
 
 class _SqliteStaging(Staging):
     uuid_type = "CHAR(32)"
-
-    @override
-    def cancel(self) -> None:
-        with contextlib.suppress(self._database.dialect.loaded_dbapi.Error):
-            self._driver_connection.interrupt()
 
     def _load(self, connection: sqlalchemy.Connection, table: str, columns: str, rows: Any) -> None:
         places = ", ".join("?" * (columns.count(",") + 1))
