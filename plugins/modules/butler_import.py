@@ -32,7 +32,7 @@ options:
         type: str
         choices: [instrument, skymap, calib, refcats, raw, visits, products]
       exports:
-        description: Export files, folders (their C(*.yaml)), or globs of either; one, or a list.
+        description: Export files, folders (their C(*.yaml), also compressed: C(.gz), C(.zst), C(.bz2), C(.xz)), or globs; one, or a list.
         type: raw
         required: true
       artifacts:

@@ -13,9 +13,10 @@ __all__ = ["CanonicalRecords"]
 import re
 import secrets
 from collections.abc import Callable
-from typing import Any, BinaryIO
+from typing import Any
 
 from .records import Records, Spool
+from .text import ExportText
 
 _READ = 1 << 20
 _LOOK_AHEAD = 1 << 16
@@ -50,26 +51,16 @@ class CanonicalRecords:
 
     Parameters
     ----------
-    stream : `typing.BinaryIO`
+    text : `ExportText`
         The export.
     scalar : `~collections.abc.Callable`
         What YAML makes of a plain scalar.
     spool : `Spool`
         Where the records go.
-    tell : `~collections.abc.Callable`
-        Called with the number of bytes read.
     """
 
-    def __init__(
-        self,
-        stream: BinaryIO,
-        scalar: Callable[[str], Any],
-        spool: Spool,
-        tell: Callable[[int], None],
-    ) -> None:
-        self._stream = stream
-        self._tell = tell
-        self._n_read = 0
+    def __init__(self, text: ExportText, scalar: Callable[[str], Any], spool: Spool) -> None:
+        self._text = text
         self._scalar = scalar
         self._spool = spool
         self._buffer = b""
@@ -97,11 +88,9 @@ class CanonicalRecords:
 
     def _fill(self, size: int) -> None:
         while len(self._buffer) < size and not self._at_end:
-            more = self._stream.read(_READ)
+            more = self._text.read()
             self._buffer += more
             self._at_end = not more
-            self._n_read += len(more)
-            self._tell(self._n_read)
 
     def _take_text(self) -> bytes:
         self._fill(_READ)

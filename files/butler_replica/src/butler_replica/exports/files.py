@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ReplicaError
+from .text import SUFFIXES
 
 
 def find_exports(patterns: Iterable[str | Path]) -> list[Path]:
@@ -17,8 +18,8 @@ def find_exports(patterns: Iterable[str | Path]) -> list[Path]:
     Parameters
     ----------
     patterns : `~collections.abc.Iterable` [ `str` or `pathlib.Path` ]
-        Folders (their ``*.yaml``, not those of subfolders), files, or globs
-        of either.
+        Folders (their ``*.yaml``, compressed or not, and not those of
+        subfolders), files, or globs of either.
 
     Returns
     -------
@@ -45,7 +46,9 @@ def find_exports(patterns: Iterable[str | Path]) -> list[Path]:
         found = [file for match in matches for file in _files_of(match)]
         if not found:
             below = (
-                sorted({str(p.parent) for p in Path(text).glob("*/*.yaml")}) if Path(text).is_dir() else []
+                sorted({str(p.parent) for s in SUFFIXES for p in Path(text).glob(f"*/*.yaml{s}")})
+                if Path(text).is_dir()
+                else []
             )
             hint = f" Its subfolders do ({', '.join(below[:3])}): name them, or '{text}/*'." if below else ""
             raise ReplicaError(f"{text}: holds no export file (*.yaml).{hint}")
@@ -55,5 +58,5 @@ def find_exports(patterns: Iterable[str | Path]) -> list[Path]:
 
 def _files_of(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(p for p in path.glob("*.yaml") if p.is_file())
+        return sorted(p for suffix in SUFFIXES for p in path.glob(f"*.yaml{suffix}") if p.is_file())
     return [path]

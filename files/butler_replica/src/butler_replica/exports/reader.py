@@ -11,13 +11,12 @@ from __future__ import annotations
 
 __all__ = ["read_export"]
 
-import re
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, NoReturn
 
 import astropy.time
 import lsst.daf.butler.transfers  # noqa: F401  (registers the constructors of the tags)
@@ -37,6 +36,7 @@ from .model import (
     ExportFile,
 )
 from .records import Records, Spool
+from .text import ExportText
 
 FORMAT_VERSION = (1, 0, 2)
 """Newest version of the export format that is known here."""
@@ -55,10 +55,6 @@ _OBJECT = f"{_YAML}python/object"
 
 _MOVED = "Formatters that moved in June 2020 get the names that they have had since."
 _TRUNCATED = "Is the file complete? Copy or export it again."
-_WHOLE_RECORD = re.compile(rb"\n +formatter: [\w.]+\.[A-Z]\w*Formatter\Z")
-"""A last line without newline that cannot be cut: editors leave some."""
-
-_LAST_LINE = 1_000
 _NOT_AN_EXPORT = "Butler exports begin with 'description: Butler Data Repository Export'."
 
 
@@ -83,9 +79,9 @@ def read_export(path: Path, tell: Callable[[int], None] = lambda _: None) -> Exp
     Parameters
     ----------
     path : `pathlib.Path`
-        The file; it is only read.
+        The file, compressed or not; it is only read.
     tell : `~collections.abc.Callable`, optional
-        Called with the number of bytes read.
+        Called with the number of bytes of the file that are read.
 
     Returns
     -------
@@ -100,31 +96,18 @@ def read_export(path: Path, tell: Callable[[int], None] = lambda _: None) -> Exp
         of a newer format.
     """
     try:
-        with path.open("rb") as stream:
-            _check_end(path, stream)
-            export = _Reader(path, stream, tell).read()
+        with ExportText(path, tell) as text:
+            export = _Reader(path, text).read()
     except OSError as error:
         raise ExportError(path, f"cannot be read: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ExportError(path, f"no valid YAML: {error}.", remedy=_NOT_AN_EXPORT) from error
+        raise ExportError(
+            path, f"no valid YAML: {' '.join(str(error).split())}.", remedy=_NOT_AN_EXPORT
+        ) from error
     except RecursionError as error:
         raise ExportError(path, "is nested too deeply.", remedy=_NOT_AN_EXPORT) from error
     modernize(export)
     return export
-
-
-def _check_end(path: Path, stream: BinaryIO) -> None:
-    """Refuse a file that stops in the middle of a line: its last value may be cut."""
-    size = stream.seek(0, 2)
-    if size == 0:
-        raise ExportError(path, "is empty.", remedy=_TRUNCATED)
-    stream.seek(max(0, size - _LAST_LINE))
-    end = stream.read()
-    if end[-1:] not in b"\n}]" and not _WHOLE_RECORD.search(end):
-        raise ExportError(
-            path, "ends in the middle of a line.", remedy=f"{_TRUNCATED} If it is, end it with a newline."
-        )
-    stream.seek(0)
 
 
 def _as_time(value: Any) -> Any:
@@ -143,17 +126,15 @@ class _Reader:
     ----------
     path : `pathlib.Path`
         The file, for messages.
-    stream : `typing.BinaryIO`
+    text : `ExportText`
         Its content.
-    tell : `~collections.abc.Callable`
-        Called with the number of bytes read.
     """
 
-    def __init__(self, path: Path, stream: BinaryIO, tell: Callable[[int], None]) -> None:
+    def __init__(self, path: Path, text: ExportText) -> None:
         self._path = path
         self._resolver = _Loader("")
         self._spool = Spool()
-        self._canonical = CanonicalRecords(stream, self._plain, self._spool, tell)
+        self._canonical = CanonicalRecords(text, self._plain, self._spool)
         self._n_runs = 0
         self._runs: dict[Any, str] = {}
         # Any: the types of the C loader's events are not described anywhere.
