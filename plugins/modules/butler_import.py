@@ -32,7 +32,8 @@ options:
         type: str
         choices: [instrument, skymap, calib, refcats, raw, visits, products]
       exports:
-        description: Export files, folders (their C(*.yaml), also compressed: C(.gz), C(.zst), C(.bz2), C(.xz)), or globs; one, or a list.
+        description:
+          - Export files, folders (their C(*.yaml), compressed ones such as C(*.yaml.gz) too), or globs; one, or a list.
         type: raw
         required: true
       artifacts:
