@@ -9,12 +9,14 @@ DOCUMENTATION = r"""
 module: butler_prune
 short_description: Remove datasets without an artifact from the registry
 description:
-  - Every dataset whose artifact is not on disk leaves the registry. That is a dataset without a datastore record, or one
-    whose file is gone; a symbolic link whose target is gone counts as gone. An empty file or a Git LFS pointer does not;
-    it is named by M(butler_verify).
-  - No file is removed.
-  - Refuses to go on where not one artifact is on disk, or not one symbolic link leads to a file, since this is what data
-    that are not mounted look like.
+  - Every dataset whose artifact is known to be gone leaves the registry. That is a dataset without a datastore record, or
+    one whose file is gone; a symbolic link whose target is gone counts as gone. An empty file or a Git LFS pointer does
+    not; it is named by M(butler_verify). An artifact that is not on this machine (C(https), C(s3)) is not looked at, and
+    its dataset stays.
+  - No file is removed. What leaves the registry is written down before, in C(.dc2-replica/pruned) of the repository, as
+    exports that M(butler_import) brings back.
+  - Refuses to go on where a folder shows nothing of what is recorded in and below it, since this is what data that are
+    not mounted look like, and where more is missing than O(max_share) or O(max_number) allow. Nothing is removed then.
   - Runs with a Python that has C(butler_replica), see the role C(lsst_stack).
 options:
   repo:
@@ -26,8 +28,25 @@ options:
     type: list
     elements: str
     default: []
+  max_share:
+    description:
+      - Refuse where more than this share of the datasets with an artifact has lost it. Datasets that never had one, and
+        those of O(keep), do not count.
+    type: float
+    default: 0.5
+  max_number:
+    description: Refuse where more datasets than this have lost their artifact.
+    type: int
+    default: 1000
+  gone:
+    description:
+      - Folders whose artifacts are gone for good where they are not there, although the folder shows nothing of what is
+        recorded in and below it.
+    type: list
+    elements: path
+    default: []
   allow_all:
-    description: Go on although not one artifact is on disk.
+    description: Take whatever is missing for gone, all of it if need be.
     type: bool
     default: false
 attributes:
@@ -35,7 +54,7 @@ attributes:
     description: The repository is opened read-only, and the result is what would be removed.
     support: full
   diff_mode:
-    description: Shows the number of datasets by dataset type before and after.
+    description: Shows what leaves TAGGED and CALIBRATION collections, and the number of datasets by dataset type.
     support: full
 author:
   - the dc2-replica developers
@@ -46,6 +65,13 @@ EXAMPLES = r"""
   butler_prune:
     repo: /repo/dc2
     keep: [raw]
+
+- name: The old disk will not come back
+  butler_prune:
+    repo: /repo/dc2
+    keep: [raw]
+    gone: [/mnt/old]
+    max_number: 20000
 """
 
 RETURN = r"""
@@ -63,6 +89,9 @@ datasets:
     kept:
       description: Kept although they have no artifact.
       type: int
+    remote:
+      description: Datasets whose artifact is not on this machine, and was not looked for.
+      type: int
     after:
       description: Registered after.
       type: int
@@ -70,6 +99,16 @@ dataset_types:
   description: The same numbers by dataset type.
   returned: success
   type: dict
+collections:
+  description: Datasets that leave TAGGED and CALIBRATION collections, by dataset type.
+  returned: success
+  type: dict
+  sample: {TAGGED u/me/best: {calexp: 3}}
+written_to:
+  description: Folder where what left the registry is written down; empty where nothing did.
+  returned: success
+  type: str
+  sample: /repo/dc2/.dc2-replica/pruned
 """
 
 from typing import Any
@@ -84,6 +123,9 @@ def main() -> None:
         argument_spec={
             "repo": {"type": "str", "required": True},
             "keep": {"type": "list", "elements": "str", "default": []},
+            "max_share": {"type": "float", "default": 0.5},
+            "max_number": {"type": "int", "default": 1000},
+            "gone": {"type": "list", "elements": "path", "default": []},
             "allow_all": {"type": "bool", "default": False},
         },
         supports_check_mode=True,
@@ -95,6 +137,9 @@ def main() -> None:
         return prune(
             module.params["repo"],
             keep=module.params["keep"],
+            max_share=module.params["max_share"],
+            max_number=module.params["max_number"],
+            gone=module.params["gone"],
             allow_all=module.params["allow_all"],
             dry_run=module.check_mode,
         )

@@ -58,11 +58,12 @@ def certify(repo: str | Path, refs: list[DatasetRef], collection: str = "calib")
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Return what is in a folder: content of files, targets of links."""
+    """Return what is in a folder: content of files, targets of links; without what prune has written down."""
     return {
         str(path.relative_to(folder)): f"-> {path.readlink()}"
         if path.is_symlink()
         else path.read_bytes().hex()
         for path in sorted(folder.rglob("*"))
+        if ".dc2-replica" not in path.parts
         if path.is_symlink() or (path.is_file() and "gen3.sqlite3" not in path.name and path.name[0] != ".")
     }

@@ -119,7 +119,7 @@ def test_modules(make_repository, tmp_path, run_module):
     assert report["totals"]["promised"] == 4
 
     result = check_run_rerun(run_module, "butler_prune", datasets, repo=str(repository))
-    assert result["datasets"] == {"before": 4, "removed": 1, "kept": 0, "after": 3}
+    assert result["datasets"] == {"before": 4, "removed": 1, "kept": 0, "remote": 0, "after": 3}
 
     artifacts[1].unlink()
     report = run_module("butler_verify", repo=str(repository), sets=[{**import_set, "missing": "skip"}])

@@ -7,6 +7,7 @@ from lsst.daf.butler import Butler
 
 from butler_replica.internals import artifact_path
 from butler_replica.inventory import Group, Inventory, State, as_bytes, as_uuids, take_inventory
+from butler_replica.places import Unseen
 from small_repository import add_datasets
 
 
@@ -30,11 +31,18 @@ def test_states(repository, tmp_path):
     butler = Butler.from_config(str(repository), writeable=True)
     butler._datastore.forget(refs[:1])
     (data / "bias_1.yaml").unlink()
-    inventory = take_inventory(butler)
+    inventory = take_inventory(butler, places=True)
     assert inventory.groups == [Group("bias", "run/bias")]
     places = inventory.find(as_bytes(ref.id for ref in refs))
     assert inventory.state[places].tolist() == [State.REGISTERED, State.DANGLING, State.STORED, State.STORED]
-    assert (inventory.dangling_links, inventory.sound_links) == (1, 2)
+    assert inventory.places is not None
+    assert inventory.places.unseen({0}) == []
+    assert inventory.places.witnesses({0}) == [str(data / "bias_2.yaml")]
+    data.rename(tmp_path / "away")
+    places = take_inventory(butler, places=True).places
+    assert places is not None
+    assert places.unseen({0}) == [Unseen(str(data), 3, "there is no such folder")]
+    assert places.unseen(set()) == places.unseen({0}, [str(tmp_path)]) == []
 
 
 def test_paths_are_those_of_the_butler(make_repository, tmp_path):

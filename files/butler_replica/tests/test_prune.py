@@ -67,9 +67,17 @@ def test_what_is_gone_leaves_the_registry(filled, tmp_path):
 
     result = prune(str(filled), keep=["raw"])
     assert result.to_dict() == planned.to_dict()
-    assert result.to_dict()["datasets"] == {"before": 16, "removed": 4, "kept": 4, "after": 12}
-    assert result.diff()[0]["before"] == "bias 4\ndark 4\nflat 4\n"
-    assert result.diff()[0]["after"] == "bias 3\ndark 2\nflat 3\n"
+    assert result.to_dict()["datasets"] == {
+        "before": 16,
+        "removed": 4,
+        "kept": 4,
+        "remote": 0,
+        "after": 12,
+    }
+    lost, counts = result.diff()
+    assert (lost["before"], lost["after"]) == ("CALIBRATION calib: 1 bias\n", "")
+    assert counts["before"] == "bias 4\ndark 4\nflat 4\n"
+    assert counts["after"] == "bias 3\ndark 2\nflat 3\n"
     assert datasets_in_database(filled) == {"bias": 3, "flat": 3, "dark": 2, "raw": 4}
     assert records_in_database(filled) == (8, 8, 0)
     [(calibs,)] = filled.sql("SELECT calibration_association_table FROM dataset_type WHERE name = 'bias'")
@@ -129,14 +137,14 @@ def test_a_file_that_comes_back_meanwhile_saves_its_dataset(filled, tmp_path, mo
     content = [path.read_text() for path in flats]
     for path in flats:
         path.unlink()
-    plan = prune_module._plan
+    plan = prune_module._make_plan
 
     def plan_then_restore(*arguments):
         planned = plan(*arguments)
         flats[0].write_text(content[0])
         return planned
 
-    monkeypatch.setattr(prune_module, "_plan", plan_then_restore)
+    monkeypatch.setattr(prune_module, "_make_plan", plan_then_restore)
     assert prune(str(filled), keep=["raw"]).removed == {"flat": 1}
     assert datasets_in_database(filled)["flat"] == 3
 
@@ -145,7 +153,7 @@ def test_many_batches(filled, monkeypatch):
     monkeypatch.setattr(prune_module, "_BATCH", 3)
     for path in filled.root.glob("run/bias/**/*.yaml"):
         path.unlink()
-    assert prune(str(filled)).removed == {"bias": 4, "raw": 4}
+    assert prune(str(filled), gone=[filled.root / "run"]).removed == {"bias": 4, "raw": 4}
     assert datasets_in_database(filled) == {"flat": 4, "dark": 4}
 
 

@@ -75,16 +75,38 @@ class Listing:
             Raised if the folder is there but cannot be listed: whether the
             file exists is unknown then, which is not the same as missing.
         """
+        return self.follow(path)[1]
+
+    def follow(self, path: str) -> tuple[str, bool]:
+        """Follow symbolic links to the file that they lead to.
+
+        Parameters
+        ----------
+        path : `str`
+            Absolute path.
+
+        Returns
+        -------
+        path : `str`
+            Absolute path of what is, or would be, at the end of the links.
+        exists : `bool`
+            Whether there is a file.
+
+        Raises
+        ------
+        ArtifactError
+            Raised as by `exists`.
+        """
         for _ in range(_LINKS_FOLLOWED):
             folder, name = os.path.split(path)
             kind = self._list(folder).get(name)
             if kind is not _Kind.LINK:
-                return kind is _Kind.FILE
+                return path, kind is _Kind.FILE
             try:
                 path = os.path.join(folder, os.readlink(path))  # noqa: PTH115, PTH118
             except FileNotFoundError:
-                return False
-        return False
+                return path, False
+        return path, False
 
     def look(self, path: str) -> FoundFile:
         """Say whether there is an artifact, following symbolic links, and of which size.

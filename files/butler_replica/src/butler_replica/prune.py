@@ -1,15 +1,17 @@
-"""Remove datasets without an artifact from the registry."""
+"""Remove datasets whose artifact is gone from the registry."""
 
 from __future__ import annotations
 
-__all__ = ["PruneResult", "prune"]
+__all__ = ["MAX_NUMBER", "MAX_SHARE", "Limits", "PruneResult", "prune"]
 
 import fnmatch
+import os
 import uuid
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from lsst.daf.butler import Butler
@@ -19,16 +21,41 @@ from rich.console import Console
 from rich.table import Table
 
 from .errors import RefusedError
-from .internals import artifact_path, dataset_rows, forget_datasets
-from .inventory import Inventory, State, as_uuids, exists, take_inventory
+from .evidence import Artifacts, State
+from .internals import DatasetDetails, dataset_details, dataset_rows, datastore_root, forget_datasets
+from .inventory import Inventory, as_uuids, take_inventory
 from .listing import Listing
+from .pruned import PRUNED_FOLDER, PrunedWriter
 from .wording import visible
 from .writing import writing
 
 _BATCH = 10_000
 """Datasets removed in one transaction."""
 
-_REMEDY = "Is the data mounted? If they are gone for good, say so: --allow-all (allow_all: true)."
+_SHOWN = 5
+"""Folders named in a message."""
+
+MAX_SHARE = 0.5
+"""Default of the largest share of the datasets with an artifact that may have lost it."""
+
+MAX_NUMBER = 1000
+"""Default of the largest number of them."""
+
+
+class Limits(NamedTuple):
+    """What may be taken for gone without asking."""
+
+    max_share: float = MAX_SHARE
+    """Share of the datasets with an artifact on this machine that may have lost it."""
+
+    max_number: int = MAX_NUMBER
+    """Number of datasets that may have lost their artifact."""
+
+    gone: tuple[str, ...] = ()
+    """Folders whose artifacts are gone for good where they are not there."""
+
+    allow_all: bool = False
+    """Whatever is not there is gone for good."""
 
 
 @dataclass
@@ -44,6 +71,18 @@ class PruneResult:
     kept: dict[str, int] = field(default_factory=dict)
     """Datasets without an artifact that stay because their type is to be kept, by dataset type."""
 
+    remote: dict[str, int] = field(default_factory=dict)
+    """Datasets whose artifact is not on this machine and was not looked for, by dataset type."""
+
+    collections: dict[str, dict[str, int]] = field(default_factory=dict)
+    """Datasets removed from TAGGED and CALIBRATION collections (``TAGGED best``), by dataset type."""
+
+    folder: str = ""
+    """Where what was removed is written down."""
+
+    files: list[Path] = field(default_factory=list)
+    """What was written there; empty in a dry run."""
+
     @property
     def changed(self) -> bool:
         """Whether any dataset was removed."""
@@ -56,26 +95,24 @@ class PruneResult:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the counts as plain JSON data."""
+        counts = {
+            "before": self.before,
+            "removed": self.removed,
+            "kept": self.kept,
+            "remote": self.remote,
+            "after": self.after,
+        }
         return {
-            "datasets": {
-                "before": sum(self.before.values()),
-                "removed": sum(self.removed.values()),
-                "kept": sum(self.kept.values()),
-                "after": sum(self.after.values()),
-            },
+            "collections": dict(self._by_collection()),
+            "datasets": {name: sum(by_type.values()) for name, by_type in counts.items()},
             "dataset_types": {
-                name: {
-                    "before": before,
-                    "removed": self.removed.get(name, 0),
-                    "kept": self.kept.get(name, 0),
-                    "after": self.after[name],
-                }
-                for name, before in self.before.items()
+                one: {name: by_type.get(one, 0) for name, by_type in counts.items()} for one in self.before
             },
+            "written_to": self.folder if self.changed else "",
         }
 
     def diff(self) -> list[dict[str, str]]:
-        """Return the counts by dataset type before and after."""
+        """Return what collections lose, and the counts by dataset type before and after."""
         if not self.changed:
             return []
         before, after = (
@@ -83,16 +120,42 @@ class PruneResult:
             for counts in (self.before, self.after)
         )
         header = "registered datasets by dataset type"
-        return [{"before_header": header, "after_header": header, "before": before, "after": after}]
+        counts = {"before_header": header, "after_header": header, "before": before, "after": after}
+        header = "datasets that leave TAGGED and CALIBRATION collections"
+        lost = "".join(f"{visible(line)}\n" for line in self._lost())
+        return [
+            *(
+                [{"before_header": header, "after_header": header, "before": lost, "after": ""}]
+                if lost
+                else []
+            ),
+            counts,
+        ]
+
+    def _lost(self) -> list[str]:
+        return [
+            f"{name}: {', '.join(f'{count} {kind}' for kind, count in by_type.items())}"
+            for name, by_type in self._by_collection()
+        ]
+
+    def _by_collection(self) -> list[tuple[str, dict[str, int]]]:
+        """TAGGED collections first, since what a user has chosen is in no export."""
+        by_name = ((name, dict(sorted(by_type.items()))) for name, by_type in self.collections.items())
+        return sorted(by_name, key=lambda one: (one[0].startswith("CALIBRATION"), one[0]))
 
     def show(self, console: Console) -> None:
-        """Print the counts for a reader."""
+        """Print what collections lose, and the counts, for a reader."""
+        if lost := self._lost():
+            console.print("Datasets that leave collections, their validity ranges with them:")
+            for line in lost:
+                console.print(f"  {line}")
         table = Table("dataset type", title="Datasets by dataset type", show_footer=True, box=box.SIMPLE)
         table.columns[0].footer = "all"
         columns = {
             "before": self.before,
             "removed": self.removed,
             "kept without artifact": self.kept,
+            **({"remote, not looked at": self.remote} if self.remote else {}),
             "after": self.after,
         }
         for header, counts in columns.items():
@@ -100,18 +163,33 @@ class PruneResult:
         for name in self.before:
             table.add_row(name, *(str(counts.get(name, 0)) for counts in columns.values()))
         console.print(table)
+        if self.files:
+            console.print("Written down, each with the command that brings it back:")
+            for path in self.files:
+                console.print(f"  {path}")
 
 
 def prune(
-    repo: str, *, keep: Iterable[str] = (), allow_all: bool = False, dry_run: bool = False
+    repo: str,
+    *,
+    keep: Iterable[str] = (),
+    max_share: float = MAX_SHARE,
+    max_number: int = MAX_NUMBER,
+    gone: Iterable[str | os.PathLike[str]] = (),
+    allow_all: bool = False,
+    dry_run: bool = False,
 ) -> PruneResult:
-    """Remove every dataset whose artifact is not on disk from the registry.
+    """Remove every dataset whose artifact is known to be gone from the registry.
 
     That is a dataset without a datastore record, or one whose artifact is
     gone; a symbolic link whose target is gone counts as gone. A file counts
     as there whatever it holds: what became empty or a Git LFS pointer is for
-    `~butler_replica.verify.verify` to name. No file is removed, not even a
-    dangling link.
+    `~butler_replica.verify.verify` to name. An artifact that is not on this
+    machine (``https``, ``s3``) is not looked at, and its dataset stays. No
+    file is removed, not even a dangling link.
+
+    What is removed is written down before, below ``.dc2-replica/pruned`` of
+    the repository, as exports that can be imported again.
 
     Parameters
     ----------
@@ -119,8 +197,17 @@ def prune(
         Root or label of the repository.
     keep : `~collections.abc.Iterable` [ `str` ], optional
         Dataset types (names or globs) that stay registered without artifacts.
+    max_share : `float`, optional
+        Refuse where more than this share of the datasets with an artifact has
+        lost it, of all that are not kept. Datasets that never had one do not
+        count.
+    max_number : `int`, optional
+        Refuse where more datasets than this have lost their artifact.
+    gone : `~collections.abc.Iterable` [ `str` ], optional
+        Folders whose artifacts are gone for good, although the folder shows
+        nothing of what is recorded in it, as if it were not mounted.
     allow_all : `bool`, optional
-        Go on where not one artifact, or not one target of a link, is there.
+        Take everything that is not there for gone, whatever it looks like.
     dry_run : `bool`, optional
         Only say what would be removed.
 
@@ -132,69 +219,145 @@ def prune(
     Raises
     ------
     RefusedError
-        Raised where nothing at all is on disk, which is what a mount that is
-        missing looks like.
+        Raised where a folder shows nothing of what is recorded in and below
+        it, which is what a mount that is missing looks like, or where more
+        is missing than the limits allow. Nothing is removed then.
     """
     keep = tuple(keep)
+    limits = Limits(max_share, max_number, tuple(os.fspath(folder) for folder in gone), allow_all)
     with writing(repo, dry_run=dry_run) as butler:
-        inventory = take_inventory(butler)
-        result, candidates = _plan(inventory, keep, allow_all, repo)
+        plan = _make_plan(butler, keep, limits, repo)
         if dry_run:
-            return result
-        names = [group.dataset_type for group in inventory.groups]
-        removed: Counter[str] = Counter()
-        for start in range(0, len(candidates), _BATCH):
-            batch = candidates[start : start + _BATCH]
-            ids = as_uuids(inventory.ids[batch])
-            gone = _still_missing(butler, ids)
-            forget_datasets(butler, gone)
-            removed.update(
-                names[group] for group, one in zip(inventory.group[batch], ids, strict=True) if one in gone
-            )
-        result.removed = dict(sorted(removed.items()))
-    return result
+            plan.note_collections(dataset_details(butler, as_uuids(plan.inventory.ids[plan.candidates])))
+        else:
+            _remove(butler, plan, repo)
+    return plan.result
 
 
-def _plan(
-    inventory: Inventory, keep: tuple[str, ...], allow_all: bool, repo: str
-) -> tuple[PruneResult, NDArray[np.intp]]:
-    """Return the counts, and the places in the inventory of what is to go."""
-    stored = int(np.count_nonzero(inventory.state == State.STORED))
-    dangling = int(np.count_nonzero(inventory.state == State.DANGLING))
-    if not allow_all and dangling and not stored:
-        raise RefusedError(
-            f"{repo}: {dangling} datasets have an artifact by the datastore's records, and not one of these "
-            f"is on disk. {_REMEDY}"
-        )
-    if not allow_all and inventory.dangling_links and not inventory.sound_links:
-        raise RefusedError(
-            f"{repo}: not one of the {inventory.dangling_links} artifacts that are symbolic links points "
-            f"at a file. {_REMEDY}"
-        )
+@dataclass
+class _Plan:
+    """What is to go."""
+
+    inventory: Inventory
+    candidates: NDArray[np.intp]
+    """Places in the inventory."""
+
+    groups: frozenset[int]
+    """Groups of the inventory that they are of."""
+
+    limits: Limits
+    result: PruneResult
+
+    def note_collections(self, datasets: Iterable[DatasetDetails]) -> None:
+        """Count by collection what its users lose."""
+        lost = self.result.collections
+        for dataset in datasets:
+            names = [f"TAGGED {name}" for name in dataset.tags]
+            names += {f"CALIBRATION {name}" for name, _ in dataset.ranges}
+            for name in names:
+                by_type = lost.setdefault(name, {})
+                by_type[dataset.dataset_type] = by_type.get(dataset.dataset_type, 0) + 1
+
+
+def _make_plan(butler: Butler, keep: tuple[str, ...], limits: Limits, repo: str) -> _Plan:
+    inventory = take_inventory(butler, places=True)
     names = np.array([group.dataset_type for group in inventory.groups])
-    missing = inventory.state != State.STORED
     is_kept = np.array(
         [any(fnmatch.fnmatchcase(name, pattern) for pattern in keep) for name in names], dtype=bool
     )
+    missing = inventory.state < State.UNREADABLE
     kept = missing & is_kept[inventory.group]
     candidates = np.flatnonzero(missing & ~kept)
     candidates = candidates[np.argsort(inventory.group[candidates], kind="stable")]
-    result = PruneResult(
-        *(
-            dict(sorted(Counter(names[inventory.group[chosen]].tolist()).items()))
-            for chosen in (slice(None), candidates, kept)
-        )
+    groups = frozenset(np.unique(inventory.group[candidates]).tolist())
+    lost = inventory.state[candidates] == State.DANGLING
+    had_one = (inventory.state >= State.DANGLING) & (inventory.state != State.REMOTE)
+    _refuse_unseen(inventory, groups, limits, repo)
+    known = inventory.places.below(limits.gone, groups) if inventory.places is not None else 0
+    _refuse_many(int(lost.sum()) - known, int((had_one & ~is_kept[inventory.group]).sum()), limits, repo)
+    before, removed, without, remote = (
+        dict(sorted(Counter(names[inventory.group[chosen]].tolist()).items()))
+        for chosen in (slice(None), candidates, kept, inventory.state == State.REMOTE)
     )
-    return result, candidates
+    folder = str(datastore_root(butler) / PRUNED_FOLDER)
+    result = PruneResult(before, removed, without, remote, folder=folder)
+    return _Plan(inventory, candidates, groups, limits, result)
 
 
-def _still_missing(butler: Butler, ids: list[uuid.UUID]) -> set[uuid.UUID]:
+def _refuse_unseen(inventory: Inventory, groups: Collection[int], limits: Limits, repo: str) -> None:
+    """Refuse where a folder is as if it were not mounted."""
+    if limits.allow_all or inventory.places is None:
+        return
+    unseen = inventory.places.unseen(groups, limits.gone)
+    if not unseen:
+        return
+    lines = [
+        f"  {one.folder}: {one.missing} recorded, none there; {one.condition}" for one in unseen[:_SHOWN]
+    ]
+    if len(unseen) > _SHOWN:
+        lines.append(f"  and {len(unseen) - _SHOWN} more")
+    raise RefusedError(
+        f"{repo}: nothing was removed, since not one of the artifacts recorded in and below these folders is there. "
+        "Is the data mounted?",
+        *lines,
+        "If artifacts are gone for good, name their folder, or one above: --gone FOLDER (gone; dc2_prune_gone of the "
+        "playbooks). To take everything that is missing for gone: --allow-all (allow_all: true).",
+    )
+
+
+def _refuse_many(lost: int, had_one: int, limits: Limits, repo: str) -> None:
+    """Refuse where more is missing than anybody would lose by and by."""
+    if limits.allow_all or lost <= 0:
+        return
+    remedy = ""
+    if lost > limits.max_number:
+        remedy = f"--max-number {lost} (max_number; dc2_prune_max_number of the playbooks)"
+        limit = f"{limits.max_number}"
+    elif lost > limits.max_share * had_one:
+        share = -(-100 * lost // had_one) / 100
+        remedy = f"--max-share {share:g} (max_share; dc2_prune_max_share of the playbooks)"
+        limit = f"a share of {limits.max_share:g}"
+    if remedy:
+        raise RefusedError(
+            f"{repo}: nothing was removed, since {lost} of {had_one} datasets with an artifact have lost it, which is "
+            f"more than {limit}. Is the data mounted, and complete? If they are gone for good: {remedy}."
+        )
+
+
+def _remove(butler: Butler, plan: _Plan, repo: str) -> None:
+    writer = PrunedWriter(butler)
+    removed: Counter[str] = Counter()
+    for start in range(0, len(plan.candidates), _BATCH):
+        ids = as_uuids(plan.inventory.ids[plan.candidates[start : start + _BATCH]])
+        datasets = list(dataset_details(butler, _still_missing(butler, ids)))
+        _refuse_changed(plan, repo)
+        with writer.written_down(datasets):
+            forget_datasets(butler, [dataset.id for dataset in datasets])
+        removed.update(dataset.dataset_type for dataset in datasets)
+        plan.note_collections(datasets)
+    plan.result.removed = dict(sorted(removed.items()))
+    plan.result.files = writer.files
+
+
+def _still_missing(butler: Butler, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
     """Look once more, since files may have come, or records, since the inventory was taken."""
-    listing = Listing()
-    locate = artifact_path(butler)
+    artifacts = Artifacts(butler, Listing())
     return {
         row.id
         for rows in dataset_rows(butler, ids)
         for row in rows
-        if row.path is None or not exists(locate(row.path), listing)
+        if artifacts.find(row).state < State.UNREADABLE
     }
+
+
+def _refuse_changed(plan: _Plan, repo: str) -> None:
+    """Refuse where a folder has stopped showing what it showed, as if it had been unmounted meanwhile."""
+    if plan.limits.allow_all or plan.inventory.places is None:
+        return
+    listing = Listing()
+    for witness in plan.inventory.places.witnesses(plan.groups):
+        if not listing.exists(witness):
+            raise RefusedError(
+                f"{repo}: {witness} was there when this began, and is not any more. Was the folder unmounted "
+                "meanwhile? Nothing further was removed; run this again."
+            )

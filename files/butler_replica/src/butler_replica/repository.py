@@ -32,6 +32,7 @@ from .errors import RefusedError, ReplicaError, RepositoryError
 from .folder import FolderContent, artifacts_among, empty_folder, place_problem, scan_folder
 from .interrupts import ended_by_signals
 from .lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
+from .pruned import is_pruned_record
 from .wording import visible
 
 CONFIG_NAME = "butler.yaml"
@@ -397,7 +398,8 @@ def _plan_destruction(plan: _Plan, content: FolderContent, config_path: Path | N
     if candidates:
         recorded = target.database.artifact_paths(target.records_table) if state.exists else iter(())
         artifacts = artifacts_among(candidates, recorded, target.datastore)
-        if foreign := sorted(candidates - artifacts):
+        written = {path for path in candidates if is_pruned_record(os.path.relpath(path, target.datastore))}
+        if foreign := sorted(candidates - artifacts - written):
             raise RefusedError(
                 f"{target.root} holds {len(foreign)} file(s) that this repository has no record of "
                 f"({_some(foreign)}): it is not removed, nothing was touched. Move them to another place."

@@ -25,11 +25,12 @@ from .associations import restrict_associations
 from .chains import plan_collections
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
+from .evidence import Artifacts, State
 from .exports.files import find_exports
 from .exports.model import ExportFile
 from .exports.reader import read_export
-from .internals import count_orphan_records
-from .inventory import Group, Inventory, State, take_inventory
+from .internals import count_orphan_records, dataset_rows
+from .inventory import Group, Inventory, as_uuids, take_inventory
 from .listing import Listing, Placeholders
 from .open_chains import Collections, merge_children
 from .plan import ASSOCIATED
@@ -54,6 +55,9 @@ class DatasetCheck:
 
     on_disk: int = 0
     """With a datastore record and its artifact."""
+
+    remote: int = 0
+    """With a datastore record of an artifact that is not on this machine, and was not looked at."""
 
     without_artifact: int = 0
     """Left out, pruned, or registered alone, and the import set allows it: there is no artifact."""
@@ -106,7 +110,7 @@ class VerifyResult:
         """Return the number of datasets in each column of the table."""
         return {
             column: sum(getattr(check, column) for check in self.datasets)
-            for column in ("promised", "registered", "recorded", "on_disk", "without_artifact")
+            for column in ("promised", "registered", "recorded", "on_disk", "remote", "without_artifact")
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -144,6 +148,8 @@ class VerifyResult:
             table.add_column(header, overflow="fold")
         totals = self.totals()
         columns = [column for column in totals if with_sets or column not in ("promised", "without_artifact")]
+        if not totals["remote"]:
+            columns.remove("remote")
         for column in columns:
             table.add_column(
                 column.replace("_", " ").replace("without", "no"), justify="right", footer=str(totals[column])
@@ -220,8 +226,8 @@ def verify(
     butler = open_butler(repo)
     result = VerifyResult(str(repo))
     with database_errors(repo):
-        inventory = take_inventory(butler, placeholders=True)
-        comparison = _Comparison(inventory, placeholders)
+        inventory = take_inventory(butler, closely=True)
+        comparison = _Comparison(butler, inventory, placeholders)
         for one in sets:
             result.datasets += comparison.check_set(one, told[one.name])
         result.datasets += comparison.check_rest()
@@ -313,7 +319,8 @@ class _Promised:
 class _Comparison:
     """What the exports promised beside what the repository holds."""
 
-    def __init__(self, inventory: Inventory, placeholders: Placeholders) -> None:
+    def __init__(self, butler: Butler, inventory: Inventory, placeholders: Placeholders) -> None:
+        self.butler = butler
         self.inventory = inventory
         self.placeholders = placeholders
         self.covered = np.zeros(len(inventory.ids), dtype=bool)
@@ -337,7 +344,7 @@ class _Comparison:
                     ids = np.array(chunk.ids, dtype="S16")
                     states = self._states(self.inventory.find(ids)).tolist()
                     available = [
-                        state < State.PLACEHOLDER and _is_available(chunk.paths[artifact], finder)
+                        state < State.UNREADABLE and _is_available(chunk.paths[artifact], finder)
                         for artifact, state in zip(chunk.artifact_of_each(), states, strict=True)
                     ]
                     datasets.ids.append(ids)
@@ -356,14 +363,8 @@ class _Comparison:
         state = self._states(where)
         known = where[where >= 0]
         self.covered[known] = True
-        check = DatasetCheck(
-            one.name,
-            *group,
-            promised=len(ids),
-            registered=len(known),
-            recorded=int(np.count_nonzero(state >= State.DANGLING)),
-            on_disk=int(np.count_nonzero(state >= _least_on_disk(one.placeholders))),
-        )
+        check = DatasetCheck(one.name, *group, promised=len(ids))
+        self._check_states(check, known, one.placeholders)
         for index in np.unique(self.inventory.group[known]).tolist():
             if (other := self.inventory.groups[index]) != group:
                 check.problems.append(f"some are registered as {other.dataset_type} in {other.run}")
@@ -381,13 +382,11 @@ class _Comparison:
             )
         without = count(State.ABSENT, False) + count(State.REGISTERED, False)
         dangling = int(np.count_nonzero(state == State.DANGLING))
-        if placeholders := check.recorded - check.on_disk - dangling:
-            check.problems.append(_are_placeholders(placeholders))
         if one.missing == "register":
             check.without_artifact = without + dangling
             return check
         if dangling:
-            check.problems.append(_dangling(dangling))
+            check.problems.append(self._dangling(where[state == State.DANGLING]))
         if one.missing == "skip":
             check.without_artifact = without
         elif without:
@@ -398,22 +397,56 @@ class _Comparison:
 
     def check_rest(self) -> Iterator[DatasetCheck]:
         """Check the datasets that no export promised: record and artifact have to agree."""
-        rest = ~self.covered
-        counts = np.zeros((len(self.inventory.groups), len(State)), dtype=np.int64)
-        np.add.at(counts, (self.inventory.group[rest], self.inventory.state[rest]), 1)
-        for group, index in sorted((group, index) for index, group in enumerate(self.inventory.groups)):
-            _, registered, dangling, *_ = counts[index].tolist()
-            recorded = int(counts[index][State.DANGLING :].sum())
-            on_disk = int(counts[index][_least_on_disk(self.placeholders) :].sum())
-            if registered + recorded:
-                check = DatasetCheck(
-                    "", *group, registered=registered + recorded, recorded=recorded, on_disk=on_disk
-                )
-                if dangling:
-                    check.problems.append(_dangling(dangling))
-                if placeholders := recorded - on_disk - dangling:
-                    check.problems.append(_are_placeholders(placeholders))
-                yield check
+        rest = np.flatnonzero(~self.covered)
+        rest = rest[np.argsort(self.inventory.group[rest], kind="stable")]
+        numbers, starts = np.unique(self.inventory.group[rest], return_index=True)
+        groups = self.inventory.groups
+        members = dict(zip(numbers.tolist(), np.split(rest, starts[1:]), strict=True)) if len(rest) else {}
+        for index in sorted(members, key=groups.__getitem__):
+            check = DatasetCheck("", *groups[index])
+            self._check_states(check, members[index], self.placeholders)
+            dangling = members[index][self.inventory.state[members[index]] == State.DANGLING]
+            if len(dangling):
+                check.problems.append(self._dangling(dangling))
+            yield check
+
+    def _check_states(
+        self, check: DatasetCheck, places: NDArray[np.intp], placeholders: Placeholders
+    ) -> None:
+        """Count datasets of the inventory, and say what is wrong with artifacts that are there."""
+        state = self.inventory.state[places]
+        wrong = {State.UNREADABLE: _UNREADABLE, State.ALTERED: _ALTERED}
+        if placeholders == "missing":
+            wrong |= {State.PLACEHOLDER: _PLACEHOLDER, State.EMPTIED: _PLACEHOLDER}
+        else:
+            wrong |= {State.EMPTIED: _ALTERED}
+        check.registered = len(places)
+        check.recorded = int(np.count_nonzero(state >= State.DANGLING))
+        check.remote = int(np.count_nonzero(state == State.REMOTE))
+        check.on_disk = int(np.count_nonzero(~np.isin(state, [*wrong, *_NOT_ON_DISK])))
+        for words in dict.fromkeys(wrong.values()):
+            found = places[np.isin(state, [one for one in wrong if wrong[one] is words])]
+            if len(found):
+                check.problems.append(f"{len(found)} {words[0]}: {self._examples(found)}; {words[1]}")
+
+    def _dangling(self, places: NDArray[np.intp]) -> str:
+        return (
+            f"{len(places)} have a datastore record and no artifact on disk: {self._examples(places)}; is the data "
+            "mounted? If the artifacts are at another place now, import again from there; if they are gone: prune"
+        )
+
+    def _examples(self, places: NDArray[np.intp]) -> str:
+        """Name the artifacts of some datasets that are not what they should be."""
+        artifacts = Artifacts(self.butler, Listing(), closely=True)
+        ids = as_uuids(self.inventory.ids[np.sort(places)[:_SHOWN]])
+        state = {one: self.inventory.state[place] for one, place in zip(ids, np.sort(places), strict=False)}
+        shown = [
+            f"{found.path} ({found.reason})"
+            for rows in dataset_rows(self.butler, ids)
+            for row in rows
+            if (found := artifacts.find(row)).state == state[row.id] or found.state < State.STORED
+        ]
+        return ", ".join(shown) + (f" and {more} more" if (more := len(places) - len(ids)) else "")
 
 
 def _is_available(path: str | None, finder: ArtifactFinder) -> bool:
@@ -425,21 +458,20 @@ def _is_available(path: str | None, finder: ArtifactFinder) -> bool:
         return False
 
 
-def _least_on_disk(placeholders: Placeholders) -> State:
-    return State.STORED if placeholders == "missing" else State.PLACEHOLDER
+_SHOWN = 3
+"""Artifacts named in a message."""
 
+_NOT_ON_DISK = (State.ABSENT, State.REGISTERED, State.DANGLING, State.REMOTE)
 
-def _are_placeholders(count: int) -> str:
-    return (
-        f"{count} have an empty file or a Git LFS pointer on disk in place of the artifact; get the artifacts, or set "
-        "'placeholders: accept'"
-    )
-
-
-def _dangling(count: int) -> str:
-    return (
-        f"{count} have a datastore record and no artifact on disk; is the data mounted? If it is gone: prune"
-    )
+_UNREADABLE = ("have an artifact on disk that cannot be read", "see to its permissions, or get it again")
+_ALTERED = (
+    "have an artifact on disk that is not of the size that the datastore records",
+    "it is cut short, or was replaced: get it again",
+)
+_PLACEHOLDER = (
+    "have an empty file or a Git LFS pointer on disk in place of the artifact",
+    "get the artifacts, or set 'placeholders: accept'",
+)
 
 
 def _check_collections(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 __all__ = ["prune"]
 
+from pathlib import Path
+
 import click
 
 from .. import prune as verb
@@ -19,15 +21,57 @@ from ._common import dry_run_option, json_option, repo_argument, report, reports
     help="Dataset type (name or glob) that stays registered without artifacts; can be given several times.",
 )
 @click.option(
-    "--allow-all", is_flag=True, help="Go on although not one artifact is on disk: they are gone for good."
+    "--max-share",
+    type=click.FloatRange(0, 1),
+    default=verb.MAX_SHARE,
+    show_default=True,
+    help="Refuse where more than this share of the datasets with an artifact has lost it.",
 )
+@click.option(
+    "--max-number",
+    type=click.IntRange(0),
+    default=verb.MAX_NUMBER,
+    show_default=True,
+    help="Refuse where more datasets than this have lost their artifact.",
+)
+@click.option(
+    "--gone",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="What is missing in and below this folder is gone for good, though the folder shows nothing of what is "
+    "recorded there; can be given several times.",
+)
+@click.option("--allow-all", is_flag=True, help="Whatever is missing is gone for good, all of it if need be.")
 @dry_run_option
 @json_option
 @reports_errors
-def prune(repo: str, *, keep: tuple[str, ...], allow_all: bool, dry_run: bool, as_json: bool) -> None:
-    """Remove the datasets of REPO whose artifact is not on disk from the registry.
+def prune(
+    repo: str,
+    *,
+    keep: tuple[str, ...],
+    max_share: float,
+    max_number: int,
+    gone: tuple[Path, ...],
+    allow_all: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Remove the datasets of REPO whose artifact is gone from the registry.
 
-    No file is removed. Try it with --dry-run first: it shows the counts by
-    dataset type before and after.
+    No file is removed. Try it with --dry-run first: it shows which TAGGED and
+    CALIBRATION collections lose something, and the counts by dataset type
+    before and after. It refuses where a folder shows nothing of what is
+    recorded there, as one that is not mounted. What is removed is written
+    down in REPO/.dc2-replica/pruned, from where it can be imported again.
     """
-    report(verb.prune(repo, keep=keep, allow_all=allow_all, dry_run=dry_run), as_json=as_json)
+    result = verb.prune(
+        repo,
+        keep=keep,
+        max_share=max_share,
+        max_number=max_number,
+        gone=gone,
+        allow_all=allow_all,
+        dry_run=dry_run,
+    )
+    report(result, as_json=as_json)

@@ -50,13 +50,16 @@ Where artifacts are (`locations`):
     and a formatted template into the path of a record. ``Butler.getURI``
     says it of a dataset that has a record already, one at a time.
 
-Looking at and forgetting datasets (`rows`):
+Looking at and forgetting datasets (`rows`, `details`):
 
 ``Butler._registry._managers.datasets._static.dataset_type``, ``.collections.lookup_name_sql``, \
 ``.collections.getRunForeignKeyName``, ``FileDatastore._table._table``
     The tables of datasets and datastore records. One joined query streams a
     million datasets in seconds; the public queries make a `DatasetRef` with
     its data ID of each and ask for the records one by one.
+``Butler._registry._db``: ``_engine``, ``query``; the tables of associations that ``dataset_type`` names
+    Data ID, TAGGED and CALIBRATION collections of given datasets. The public
+    ``Registry.queryDatasetAssociations`` goes through all of a dataset type.
 ``FileDatastore.forget``, ``Butler._registry._managers.datasets.delete``
     Remove rows and nothing else. ``Butler.pruneDatasets`` empties the trash
     after it, which deletes files.
@@ -86,6 +89,7 @@ from __future__ import annotations
 
 __all__ = [
     "AdvisoryLock",
+    "DatasetDetails",
     "DatasetRow",
     "Locations",
     "RegistryTable",
@@ -98,6 +102,7 @@ __all__ = [
     "advisory_lock",
     "artifact_path",
     "count_orphan_records",
+    "dataset_details",
     "dataset_rows",
     "datastore_root",
     "default_formatter",
@@ -126,6 +131,7 @@ from .datasets import (
     stored_datasets,
     template_path,
 )
+from .details import DatasetDetails, dataset_details
 from .locations import Locations, artifact_path, file_uri, is_plain
 from .rows import DatasetRow, count_orphan_records, dataset_rows, forget_datasets
 from .staging import StagedDataset, StagedRow, Staging, State, UnsupportedError, staging

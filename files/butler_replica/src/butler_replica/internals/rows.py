@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DatasetRow", "count_orphan_records", "dataset_rows", "forget_datasets"]
+__all__ = ["DatasetRow", "count_orphan_records", "dataset_rows", "forget_datasets", "record_table"]
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -27,12 +27,34 @@ class DatasetRow(NamedTuple):
     path: str | None
     """As the datastore records it; `None` without a record."""
 
+    size: int
+    """In bytes, as the datastore records it; negative where that is unknown."""
+
+    formatter: str
+    """Name of the class that reads the artifact, as the datastore records it; empty without a record."""
+
 
 def _tables(butler: Butler) -> tuple[sqlalchemy.Table, sqlalchemy.Table | None]:
     """Return the tables of datasets and datastore records; a repository never written to lacks the second."""
     registry = butler._registry  # type: ignore[attr-defined]
     records = getattr(file_datastore(butler), "_table", None)
     return registry._managers.datasets._static.dataset, None if records is None else records._table
+
+
+def record_table(butler: Butler) -> sqlalchemy.Table | None:
+    """Return the table of datastore records.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+
+    Returns
+    -------
+    table : `sqlalchemy.Table` or `None`
+        `None` in a repository that was never written to.
+    """
+    return _tables(butler)[1]
 
 
 def dataset_rows(butler: Butler, ids: Collection[uuid.UUID] | None = None) -> Iterator[Sequence[DatasetRow]]:
@@ -56,20 +78,20 @@ def dataset_rows(butler: Butler, ids: Collection[uuid.UUID] | None = None) -> It
     dataset, records = _tables(butler)
     dataset_type = managers.datasets._static.dataset_type
     source = dataset.join(dataset_type, dataset.columns.dataset_type_id == dataset_type.columns.id)
-    path: sqlalchemy.ColumnElement[Any] = sqlalchemy.null()
+    recorded: list[sqlalchemy.ColumnElement[Any]] = [sqlalchemy.null()] * 3
     if records is not None:
         source = source.join(records, dataset.columns.id == records.columns.dataset_id, isouter=True)
-        path = records.columns.path
+        recorded = [records.columns[name] for name in ("path", "file_size", "formatter")]
     run, source = managers.collections.lookup_name_sql(
         dataset.columns[managers.collections.getRunForeignKeyName()], source
     )
     query = (
-        sqlalchemy.select(dataset.columns.id, dataset_type.columns.name, run, path)
+        sqlalchemy.select(dataset.columns.id, dataset_type.columns.name, run, *recorded)
         .select_from(source)
         .execution_options(yield_per=_ROWS)
     )
     if ids is None:
-        queries = [query if records is None else query.order_by(path)]
+        queries = [query if records is None else query.order_by(recorded[0])]
     else:
         listed = list(ids)
         queries = [
@@ -79,7 +101,10 @@ def dataset_rows(butler: Butler, ids: Collection[uuid.UUID] | None = None) -> It
     for one in queries:
         with registry._db.query(one) as result:
             for rows in result.partitions(_ROWS):
-                yield [DatasetRow(*row) for row in rows]
+                yield [
+                    DatasetRow(one, name, of, path, -1 if size is None else size, formatter or "")
+                    for one, name, of, path, size, formatter in rows
+                ]
 
 
 def count_orphan_records(butler: Butler) -> int:

@@ -1,0 +1,256 @@
+"""What prune takes out of a registry, written down as exports so that it can be brought back.
+
+Each file is an export as the butler writes them. Beside what an import reads,
+each record has the rows that the datastore had (``datastore_records``).
+"""
+
+from __future__ import annotations
+
+__all__ = ["PRUNED_FOLDER", "PrunedWriter", "is_pruned_record"]
+
+import contextlib
+import os
+import uuid
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import astropy.time
+import yaml
+from lsst.daf.butler import Butler, CollectionType, Timespan
+
+from .errors import ReplicaError
+from .internals import DatasetDetails, datastore_root
+
+PRUNED_FOLDER = ".dc2-replica/pruned"
+"""Folder of these files, below the datastore's root."""
+
+_VERSION = "1.0.2"
+"""Version of the form of exports."""
+
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class _Dumper(yaml.CSafeDumper):
+    """Writes what an export has; the butler registers its representers with the slow dumper only."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value as often as it occurs."""
+        return True
+
+
+for _type in (uuid.UUID, Timespan, astropy.time.Time):
+    _Dumper.add_representer(_type, yaml.Dumper.yaml_representers[_type])
+
+
+def is_pruned_record(path: str) -> bool:
+    """Say whether a file of a repository is one of those written here.
+
+    Parameters
+    ----------
+    path : `str`
+        Relative to the datastore's root.
+
+    Returns
+    -------
+    is_record : `bool`
+        Whether it is.
+    """
+    return path.startswith(f"{PRUNED_FOLDER}/") and path.endswith(".yaml")
+
+
+class PrunedWriter:
+    """Writes down what is about to leave the registry.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    """
+
+    def __init__(self, butler: Butler) -> None:
+        self._butler = butler
+        self._root = datastore_root(butler)
+        self._time = datetime.now(UTC)
+        self._folder: Path | None = None
+        self._number = 0
+        self.files: list[Path] = []
+        """What was written."""
+
+    @contextlib.contextmanager
+    def written_down(self, datasets: Sequence[DatasetDetails]) -> Iterator[None]:
+        """Have datasets on disk, for good, while they are removed; where that fails, nothing is left.
+
+        Parameters
+        ----------
+        datasets : `~collections.abc.Sequence` [ `DatasetDetails` ]
+            Datasets that the caller removes in one transaction.
+
+        Raises
+        ------
+        ReplicaError
+            Raised if they cannot be written.
+        """
+        done = len(self.files)
+        try:
+            try:
+                self._write(datasets)
+            except OSError as error:
+                raise ReplicaError(
+                    f"{self._root / PRUNED_FOLDER}: what is to be removed cannot be written down there "
+                    f"({error.strerror}), so it was not removed."
+                ) from error
+            yield
+        except BaseException:
+            for path in self.files[done:]:
+                path.unlink(missing_ok=True)
+            del self.files[done:]
+            raise
+
+    def _write(self, datasets: Sequence[DatasetDetails]) -> None:
+        # An import records an artifact in one way: those used in place apart from those of the repository.
+        in_place = [dataset for dataset in datasets if any("://" in r["path"] for r in dataset.records)]
+        own = [dataset for dataset in datasets if not any("://" in r["path"] for r in dataset.records)]
+        for transfer, chosen in (("none", own), ("direct", in_place)):
+            if chosen:
+                self._write_file(transfer, chosen)
+                self._number += 1
+
+    def _write_file(self, transfer: str, datasets: Sequence[DatasetDetails]) -> None:
+        if self._folder is None:
+            self._folder = self._make_folder()
+        path = self._folder / f"{self._number:04}_{transfer}.yaml"
+        descriptor = os.open(path, _NEW_FILE, 0o666)
+        self.files.append(path)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(self._header(path, transfer))
+            yaml.dump(self._export(datasets), stream, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _sync_folder(self._folder)
+
+    def _make_folder(self) -> Path:
+        folder = self._root
+        for name in PRUNED_FOLDER.split("/"):
+            folder /= name
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+            if folder.is_symlink() or not folder.is_dir():
+                raise ReplicaError(
+                    f"{folder}: is no folder, so what is to be removed cannot be written down there, and was not "
+                    "removed. Move it away."
+                )
+            _sync_folder(folder.parent)
+        name = f"{self._time:%Y%m%dT%H%M%SZ}"
+        for attempt in range(1000):
+            made = folder / (f"{name}-{attempt}" if attempt else name)
+            with contextlib.suppress(FileExistsError):
+                made.mkdir()
+                _sync_folder(folder)
+                return made
+        raise ReplicaError(f"{folder}: a thousand folders {name} are there already.")
+
+    def _header(self, path: Path, transfer: str) -> str:
+        time = self._time.isoformat(timespec="seconds")
+        return (
+            f"# Taken out of the registry by butler-replica prune, {time}. When the artifacts are there again:\n"
+            f"# butler-replica import REPO {PRUNED_FOLDER}/{path.parent.name}/{path.name} --artifacts REPO "
+            f"--transfer {transfer} --missing register\n"
+        )
+
+    def _export(self, datasets: Sequence[DatasetDetails]) -> dict[str, Any]:
+        universe = self._butler.dimensions
+        return {
+            "description": "Butler Data Repository Export",
+            "version": _VERSION,
+            "universe_version": universe.version,
+            "universe_namespace": universe.namespace,
+            "data": [
+                *self._collections(datasets),
+                *self._datasets(datasets),
+                *_associations(datasets),
+            ],
+        }
+
+    def _collections(self, datasets: Sequence[DatasetDetails]) -> Iterator[dict[str, Any]]:
+        names = dict.fromkeys(dataset.run for dataset in datasets)
+        for dataset in datasets:
+            names.update(dict.fromkeys((*dataset.tags, *(name for name, _ in dataset.ranges))))
+        for name in names:
+            info = self._butler.collections.get_info(name)
+            item: dict[str, Any] = {"type": "collection", "collection_type": info.type.name, "name": name}
+            if info.type is CollectionType.RUN:
+                item |= {"host": None, "timespan_begin": None, "timespan_end": None}
+            if doc := self._butler.registry.getCollectionDocumentation(name):
+                item["doc"] = doc
+            yield item
+
+    def _datasets(self, datasets: Sequence[DatasetDetails]) -> Iterator[dict[str, Any]]:
+        groups: defaultdict[tuple[str, str], list[DatasetDetails]] = defaultdict(list)
+        for dataset in datasets:
+            groups[dataset.dataset_type, dataset.run].append(dataset)
+        for name in dict.fromkeys(name for name, _ in groups):
+            kind = self._butler.get_dataset_type(name)
+            yield {
+                "type": "dataset_type",
+                "name": name,
+                "dimensions": list(kind.dimensions.names),
+                "storage_class": kind.storageClass_name,
+                "is_calibration": kind.isCalibration(),
+            }
+        for (name, run), members in groups.items():
+            yield {"type": "dataset", "dataset_type": name, "run": run, "records": list(_records(members))}
+
+
+def _records(datasets: Iterable[DatasetDetails]) -> Iterator[dict[str, Any]]:
+    """Yield the records of an export: one for each artifact, which can be that of several datasets."""
+    shared: defaultdict[Any, list[DatasetDetails]] = defaultdict(list)
+    for dataset in datasets:
+        artifact = dataset.records[0] if len(dataset.records) == 1 else None
+        shared[(artifact["path"], artifact["formatter"]) if artifact else dataset.id].append(dataset)
+    for members in shared.values():
+        records = members[0].records
+        yield {
+            "dataset_id": [dataset.id for dataset in members],
+            "data_id": [dataset.data_id for dataset in members],
+            # A disassembled dataset has several artifacts, for which an export has no words.
+            "path": records[0]["path"] if len(records) == 1 else None,
+            "formatter": records[0]["formatter"] if len(records) == 1 else None,
+            "datastore_records": records,
+        }
+
+
+def _associations(datasets: Iterable[DatasetDetails]) -> Iterator[dict[str, Any]]:
+    tags: defaultdict[str, list[uuid.UUID]] = defaultdict(list)
+    ranges: defaultdict[str, defaultdict[Timespan, list[uuid.UUID]]] = defaultdict(lambda: defaultdict(list))
+    for dataset in datasets:
+        for name in dataset.tags:
+            tags[name].append(dataset.id)
+        for name, timespan in dataset.ranges:
+            ranges[name][timespan].append(dataset.id)
+    for name, ids in tags.items():
+        yield {
+            "type": "associations",
+            "collection": name,
+            "collection_type": CollectionType.TAGGED.name,
+            "dataset_ids": ids,
+        }
+    for name, by_timespan in ranges.items():
+        yield {
+            "type": "associations",
+            "collection": name,
+            "collection_type": CollectionType.CALIBRATION.name,
+            "validity_ranges": [
+                {"timespan": timespan, "dataset_ids": ids} for timespan, ids in by_timespan.items()
+            ],
+        }
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
