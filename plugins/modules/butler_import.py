@@ -44,7 +44,15 @@ options:
           - Prefixes of artifact paths and what stands in their place here. The longest that fits is used; names of
             collections are never rewritten.
           - A list of C({old, new}), of pairs or of C(OLD=NEW), or a mapping.
+          - Rules are for URIs, too. What a rule makes of a path is where artifacts may be taken from.
         type: raw
+        default: []
+      roots:
+        description:
+          - Further folders that artifacts may be taken from. Others are those of O(set.artifacts), of the export file
+            and of O(set.rewrite); what lies elsewhere, links followed, counts as missing.
+        type: list
+        elements: path
         default: []
       collections:
         description:
@@ -214,6 +222,7 @@ def main() -> None:
                     "exports": {"type": "raw", "required": True},
                     "artifacts": {"type": "path"},
                     "rewrite": {"type": "raw", "default": []},
+                    "roots": {"type": "list", "elements": "path", "default": []},
                     "collections": {
                         "type": "str",
                         "choices": ["keep", "drop-chains", "drop", "associations"],

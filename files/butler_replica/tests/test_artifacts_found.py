@@ -11,7 +11,7 @@ import yaml
 from click.testing import CliRunner
 from lsst.daf.butler import Butler
 
-from butler_replica.artifacts import ArtifactFinder, FoundArtifact, PathMapper
+from butler_replica.artifacts import FoundArtifact, make_finder
 from butler_replica.cli import main
 from butler_replica.errors import ArtifactError
 from butler_replica.importer import import_exports
@@ -74,12 +74,12 @@ def test_what_is_found(tmp_path: Path) -> None:
         **placeholders,
         **{f"to_{name}": reason for name, reason in placeholders.items()},
     }
-    finder = ArtifactFinder(PathMapper((), tmp_path), Listing())
+    finder = make_finder(tmp_path / "export.yaml", Listing())
     for name, size in there.items():
         assert finder.find(name) == (str(tmp_path / name), size, "")
     for name, reason in missing.items():
         assert finder.find(name) == (str(tmp_path / name), None, reason)
-    lenient = ArtifactFinder(PathMapper((), tmp_path), Listing(), placeholders="accept")
+    lenient = make_finder(tmp_path / "export.yaml", Listing(), placeholders="accept")
     for name, reason in missing.items():
         kind = name.removeprefix("to_")
         size = {"empty": 0, "pointer": len(POINTER)}.get(kind)

@@ -215,11 +215,11 @@ class TestRewriting:
         moved = tmp_path / "moved.yaml"
         moved.write_text((exported / "export.yaml").read_text().replace("path: run/", "path: /far2/run/"))
         rows = registry_tables(repository)
-        with pytest.raises(ExportError, match=r"bias record 1.*/far2/run/.*outside every prefix.*\(/far\)"):
-            import_exports(repository, [moved], rewrite=[("/far", str(exported))], missing="skip")
+        with pytest.raises(ArtifactError, match=r"/far2/run/.*outside the folders"):
+            import_exports(repository, [moved], rewrite=[("/far", str(exported))])
         moved.write_text((exported / "export.yaml").read_text().replace("path: run/", "path: ../run/"))
-        with pytest.raises(ExportError, match="leads out of"):
-            import_exports(repository, [moved], missing="skip")
+        with pytest.raises(ArtifactError, match=r"8 artifacts lie outside .*--root DIR"):
+            import_exports(repository, [moved])
         assert registry_tables(repository) == rows
 
 

@@ -35,10 +35,11 @@ def test_one_rule_and_one_export_need_no_list():
 
 
 def test_defaults():
-    (one,) = parse_sets([{**MINIMAL, "artifacts": None, "rewrite": None}])
+    (one,) = parse_sets([{**MINIMAL, "artifacts": None, "rewrite": None, "roots": None}])
     assert one.options() == {
         "artifacts": None,
         "rewrite": (),
+        "roots": (),
         "collections": "keep",
         "missing": "fail",
         "placeholders": "missing",

@@ -11,9 +11,8 @@ __all__ = [
     "TRANSFER_MODES",
     "ArtifactFinder",
     "FoundArtifact",
-    "PathMapper",
     "Transfer",
-    "parse_rewrite",
+    "make_finder",
 ]
 
 import contextlib
@@ -21,109 +20,23 @@ import errno
 import os
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
-from .errors import ArtifactError, ReplicaError
+from .errors import ArtifactError
 from .listing import Listing, Placeholders
+from .rewriting import OUTSIDE, PathMapper, Roots, is_uri
 
 TRANSFER_MODES = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none")
 """How an artifact becomes the repository's: ``link`` is a hard link where the
 file system allows it and a symbolic link elsewhere; ``direct`` records where it
 is; ``none`` expects it inside the repository already."""
 
-
-def parse_rewrite(text: str) -> tuple[str, str]:
-    """Split ``OLD=NEW``.
-
-    Parameters
-    ----------
-    text : `str`
-        The rule.
-
-    Returns
-    -------
-    rule : `tuple` [ `str`, `str` ]
-        The old prefix and the new one.
-
-    Raises
-    ------
-    ReplicaError
-        Raised if there is no ``=``, or nothing before it.
-    """
-    old, separator, new = text.partition("=")
-    if not separator or not old:
-        raise ReplicaError(f"{text!r} is no rewriting rule; write OLD=NEW, two prefixes of paths.")
-    return old, new
-
-
-class PathMapper:
-    """Turns the paths of an export into paths on this machine.
-
-    Parameters
-    ----------
-    rewrite : `~collections.abc.Sequence` [ `tuple` [ `str`, `str` ] ]
-        Old and new prefixes, on whole path components; the longest that fits
-        is used. Only paths are rewritten, never names of collections.
-    artifacts : `pathlib.Path`
-        Where relative paths begin, those that a rule made included.
-    """
-
-    def __init__(self, rewrite: Sequence[tuple[str, str]], artifacts: Path) -> None:
-        self._rules = sorted(
-            ((old.rstrip("/") or "/", new) for old, new in rewrite), key=lambda rule: -len(rule[0])
-        )
-        self._artifacts = os.path.abspath(artifacts)
-
-    def __call__(self, path: str) -> str:
-        """Map one path.
-
-        Parameters
-        ----------
-        path : `str`
-            As the export has it: relative, absolute, or a ``file`` URI.
-
-        Returns
-        -------
-        path : `str`
-            Absolute path on this machine.
-
-        Raises
-        ------
-        ValueError
-            Raised if the path is absolute and no rule fits although there
-            are some, if it leaves the folder of the artifacts, or if it is
-            a URI of another scheme. The message says so.
-        """
-        if "://" in path:
-            parts = urlsplit(path)
-            if parts.scheme != "file":
-                raise ValueError(f"is on {parts.scheme}://, which is not a local file")
-            path = unquote(parts.path)
-        mapped = self._rewrite(path)
-        if mapped is None:
-            if os.path.isabs(path) and self._rules:
-                prefixes = ", ".join(old for old, _ in self._rules)
-                raise ValueError(f"is outside every prefix that is rewritten ({prefixes})")
-            mapped = path
-        if os.path.isabs(mapped):
-            return os.path.normpath(mapped)
-        absolute = os.path.normpath(f"{self._artifacts}/{mapped}")
-        if not f"{absolute}/".startswith(f"{self._artifacts.rstrip('/')}/"):
-            raise ValueError(f"leads out of {self._artifacts}")
-        return absolute
-
-    def _rewrite(self, path: str) -> str | None:
-        for old, new in self._rules:
-            if path == old:
-                return new
-            prefix = old if old == "/" else f"{old}/"
-            if path.startswith(prefix):
-                rest = path[len(prefix) :]
-                return f"{new.rstrip('/')}/{rest}" if new else rest
-        return None
+_ZIP_INDEX = "_butler_zip_index.json"
+"""Table of contents of an archive that ``Butler.retrieve_artifacts_zip`` made."""
 
 
 class FoundArtifact(NamedTuple):
@@ -144,8 +57,10 @@ class ArtifactFinder:
 
     Parameters
     ----------
-    mapper : `PathMapper`
+    mapper : `~butler_replica.rewriting.PathMapper`
         Where they are by their names.
+    roots : `~butler_replica.rewriting.Roots`
+        Where they may be.
     listing : `~butler_replica.listing.Listing`
         Which files there are.
     placeholders : `str`, optional
@@ -154,10 +69,16 @@ class ArtifactFinder:
     """
 
     def __init__(
-        self, mapper: PathMapper, listing: Listing, *, placeholders: Placeholders = "missing"
+        self,
+        mapper: PathMapper,
+        roots: Roots,
+        listing: Listing,
+        *,
+        placeholders: Placeholders = "missing",
     ) -> None:
         self._map = mapper
-        self._look = listing.look
+        self.roots = roots
+        self._listing = listing
         self._accept = placeholders == "accept"
 
     def find(self, path: str) -> FoundArtifact:
@@ -172,22 +93,76 @@ class ArtifactFinder:
         -------
         found : `FoundArtifact`
             Where it is, and its size or why it is missing.
-
-        Raises
-        ------
-        ValueError
-            Raised as by `PathMapper`.
         """
-        source = self._map(path)
-        size, reason = self._look(source)
-        if size is None and "%" in source:
-            # Some exports have the paths of URIs, with characters as %XX.
-            unquoted = self._look(unquote(source))
-            if unquoted.size is not None:
-                source, (size, reason) = unquote(source), unquoted
+        found = self._find(path)
+        if found.size is None and not found.reason.startswith(OUTSIDE) and not is_uri(path):
+            if "%" in path:
+                # Some exports have the paths of URIs, with characters as %XX.
+                unquoted = self._find(unquote(path))
+                if unquoted.size is not None or unquoted.reason.startswith(OUTSIDE):
+                    return unquoted
+            whole, mark, part = path.rpartition("#")
+            if mark and "/" not in part and self._find(whole).size is not None:
+                return found._replace(reason=f"names only a part (#{part}) of a file")
+        return found
+
+    def _find(self, path: str) -> FoundArtifact:
+        source, reason = self._map(path)
+        if reason:
+            return FoundArtifact(source, None, reason)
+        if reason := self.roots.have(source, is_link=self._listing.is_link(source)):
+            return FoundArtifact(source, None, reason)
+        size, reason = self._listing.look(source)
+        if size is not None and not reason and source.endswith(".zip") and _is_archive(source):
+            return FoundArtifact(source, None, "is an archive of the artifacts of several datasets")
         if size is None or not reason:
             return FoundArtifact(source, size, reason)
         return FoundArtifact(source, size, "") if self._accept else FoundArtifact(source, None, reason)
+
+
+def make_finder(
+    export: Path,
+    listing: Listing,
+    *,
+    artifacts: str | Path | None = None,
+    rewrite: Sequence[tuple[str, str]] = (),
+    roots: Iterable[str | Path] = (),
+    placeholders: Placeholders = "missing",
+) -> ArtifactFinder:
+    """Make what finds the artifacts of one export.
+
+    Parameters
+    ----------
+    export : `pathlib.Path`
+        The export file, from whose folder artifacts may be taken.
+    listing : `~butler_replica.listing.Listing`
+        Which files there are.
+    artifacts : `str` or `pathlib.Path`, optional
+        Where relative paths begin; the folder of the export if not given.
+    rewrite : `~collections.abc.Sequence` [ `tuple` [ `str`, `str` ] ], optional
+        Old and new prefixes of paths.
+    roots : `~collections.abc.Iterable`, optional
+        Further folders from which artifacts may be taken.
+    placeholders : `str`, optional
+        As for `ArtifactFinder`.
+
+    Returns
+    -------
+    finder : `ArtifactFinder`
+        What finds them.
+    """
+    mapper = PathMapper(rewrite, Path(artifacts) if artifacts else export.parent)
+    allowed = Roots([*mapper.folders, export.absolute().parent, *roots])
+    return ArtifactFinder(mapper, allowed, listing, placeholders=placeholders)
+
+
+def _is_archive(path: str) -> bool:
+    """Say whether a zip file is one that the butler made of many artifacts."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return _ZIP_INDEX in archive.namelist()
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 class Transfer:

@@ -111,6 +111,9 @@ class PlannedDatasets(abc.ABC):
         """Those of them that the repository has already."""
 
         self.n_missing = 0
+        self.outside = 0
+        """Those of them that are there, maybe, where none may be taken from."""
+
         self.missing: list[MissingArtifact] = []
         """The first of the missing artifacts."""
 
@@ -158,18 +161,8 @@ class PlannedDatasets(abc.ABC):
 
     # For both ways
 
-    def _find(self, path: str | None, place: Callable[[], str]) -> FoundArtifact:
-        if path is None:
-            return UNNAMED
-        try:
-            return self._context.finder.find(path)
-        except ValueError as error:
-            raise ExportError(
-                self._export.path,
-                f"the artifact {path} {error}.",
-                where=place(),
-                remedy="Add a rewriting rule (OLD=NEW), or correct the folder of the artifacts.",
-            ) from error
+    def _find(self, path: str | None) -> FoundArtifact:
+        return UNNAMED if path is None else self._context.finder.find(path)
 
     def _check_missing(self) -> None:
         if self.n_missing and self._options.missing == "fail":
@@ -181,8 +174,19 @@ class PlannedDatasets(abc.ABC):
                 "of this file was imported.",
                 *examples,
                 "Are the folder of the artifacts and the rewriting of prefixes right? The policies 'skip' and "
-                "'register' go on without them.",
+                f"'register' go on without them.{self._outside_remedy()}",
             )
+
+    def _outside_remedy(self) -> str:
+        return f" {self.outside_notice}" if self.outside else ""
+
+    @property
+    def outside_notice(self) -> str:
+        """What to do about artifacts that may not be taken."""
+        return (
+            f"{self.outside} artifacts lie outside {self._context.finder.roots}; if they are to be taken, "
+            "name their folder as a further root (--root DIR, roots)."
+        )
 
     def _recorded_in_place(self, source: str) -> str:
         """Return what the datastore notes of an artifact that stays where it is."""

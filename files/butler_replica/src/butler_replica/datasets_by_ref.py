@@ -29,6 +29,7 @@ from .datasets import (
     is_free,
 )
 from .exports.model import DatasetBlock, DatasetRecord
+from .rewriting import OUTSIDE
 
 _CHUNK = 10_000
 """Data IDs in one query."""
@@ -161,11 +162,8 @@ class DatasetsByRef(PlannedDatasets):
         there = self._existing(dataset_type, block.run, [ref for group in groups for ref in group])
         registered = [ref for group in groups for ref in group if ref.id in there]
         unstored = {ref.id for ref in registered} - internals.stored_datasets(self._butler, registered)
-        for number, (group, record) in enumerate(zip(groups, block.records, strict=True), 1):
-            source, size, reason = self._find(
-                record.path,
-                lambda number=number: f"{block.dataset_type} record {number}",  # type: ignore[misc]
-            )
+        for group, record in zip(groups, block.records, strict=True):
+            source, size, reason = self._find(record.path)
             # What the export repeats counts once.
             refs = [ref for ref in dict.fromkeys(group) if ref.id not in self._refs]
             for ref in refs:
@@ -208,6 +206,7 @@ class DatasetsByRef(PlannedDatasets):
 
     def _note_missing(self, ref: DatasetRef, record: DatasetRecord, source: str, reason: str) -> None:
         self.n_missing += 1
+        self.outside += reason.startswith(OUTSIDE)
         if len(self.missing) < LISTED:
             self.missing.append(
                 MissingArtifact(

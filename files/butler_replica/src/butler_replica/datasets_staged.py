@@ -37,6 +37,7 @@ from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
 from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths, is_plain, runs_have_folders
+from .rewriting import OUTSIDE
 
 _ASSOCIATED = 10_000
 """Associated datasets that are looked up at a time."""
@@ -68,10 +69,6 @@ class _Part(NamedTuple):
 
     in_block: int
     """Artifacts of the block before them."""
-
-    def place(self, artifact: int) -> str:
-        """Name an artifact, for messages."""
-        return f"{self.block.block.dataset_type} record {self.in_block + artifact + 1}"
 
 
 class StagedDatasets(PlannedDatasets):
@@ -240,9 +237,7 @@ class StagedDatasets(PlannedDatasets):
                 continue
             one = found[artifact]
             if one is None:
-                one = found[artifact] = self._find(
-                    part.chunk.paths[artifact], functools.partial(part.place, artifact)
-                )
+                one = found[artifact] = self._find(part.chunk.paths[artifact])
             is_new = self._states[part.number + n] == State.NEW
             if one.size is not None:
                 if self._options.transfer == "none":
@@ -260,6 +255,7 @@ class StagedDatasets(PlannedDatasets):
 
     def _note_missing(self, part: _Part, n: int, path: str, reason: str) -> None:
         self.n_missing += 1
+        self.outside += reason.startswith(OUTSIDE)
         if len(self.missing) < LISTED:
             values = dict(zip(part.chunk.keys, part.chunk.values[n], strict=True))
             data_id = {

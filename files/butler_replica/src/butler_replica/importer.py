@@ -187,6 +187,7 @@ def import_exports(
     *,
     artifacts: str | Path | None = None,
     rewrite: Sequence[tuple[str, str]] = (),
+    roots: Sequence[str | Path] = (),
     collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep",
     missing: Literal["fail", "skip", "register"] = "fail",
     placeholders: Placeholders = "missing",
@@ -213,6 +214,10 @@ def import_exports(
         if not given.
     rewrite : `~collections.abc.Sequence` [ `tuple` [ `str`, `str` ] ], optional
         Old and new prefixes of artifact paths.
+    roots : `~collections.abc.Sequence` [ `str` or `pathlib.Path` ], optional
+        Further folders that artifacts may be in. They are taken only from
+        below these, ``artifacts``, the new prefixes of ``rewrite`` and the
+        folder of the export.
     collections : `str`, optional
         ``keep`` takes the collections of the exports, ``drop-chains`` all but
         the CHAINED ones, ``drop`` none but the runs that datasets need;
@@ -255,6 +260,7 @@ def import_exports(
     options = ImportOptions(
         artifacts=None if artifacts is None else Path(artifacts).expanduser(),
         rewrite=tuple(rewrite),
+        roots=tuple(Path(root).expanduser() for root in roots),
         collections=collections,
         missing=missing,
         placeholders=placeholders,
@@ -383,6 +389,8 @@ class _Importer:
             plan.notices.append(
                 f"Datasets were compared and inserted one by one, many times slower: {self._unsupported}."
             )
+        if plan.datasets.outside:
+            plan.notices.append(plan.datasets.outside_notice)
         self._note(plan)
         self._note_chains(chains, plan.chains)
 

@@ -27,7 +27,7 @@ from lsst.daf.butler import (
     Timespan,
 )
 
-from .artifacts import ArtifactFinder, PathMapper
+from .artifacts import make_finder
 from .associations import associations_only
 from .checks import check_plan, check_records
 from .datasets import DatasetContext, PlannedDatasets, data_id_text
@@ -36,7 +36,7 @@ from .datasets_staged import StagedDatasets
 from .errors import ConflictError, ExportError
 from .exports.migrate import dataset_type, migrate_dimensions
 from .exports.model import CollectionItem, ExportFile
-from .internals import Staging
+from .internals import Staging, datastore_root
 from .listing import Listing, Placeholders
 from .lookup import RecordLookup
 from .made_records import NeededRecords
@@ -57,6 +57,9 @@ class ImportOptions:
 
     rewrite: tuple[tuple[str, str], ...] = ()
     """Old and new prefixes of artifact paths."""
+
+    roots: tuple[Path, ...] = ()
+    """Further folders that artifacts may be in, beside those of the export, ``artifacts`` and ``rewrite``."""
 
     collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
@@ -181,8 +184,16 @@ class _Planner:
         self._options = options
         if options.collections == "associations":
             self._export, self._there = associations_only(butler, export)
-        mapper = PathMapper(options.rewrite, options.artifacts or export.path.parent)
-        self._finder = ArtifactFinder(mapper, listing, placeholders=options.placeholders)
+        # With 'none', artifacts are in the repository.
+        own = [datastore_root(butler)] if options.transfer == "none" else []
+        self._finder = make_finder(
+            export.path,
+            listing,
+            artifacts=options.artifacts,
+            rewrite=options.rewrite,
+            roots=[*options.roots, *own],
+            placeholders=options.placeholders,
+        )
         self._known_collections = {
             info.name: info
             for info in butler.collections.query_info("*", include_doc=True, flatten_chains=False)

@@ -19,9 +19,10 @@ import yaml
 from lsst.daf.butler import CollectionType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from .artifacts import TRANSFER_MODES, parse_rewrite
+from .artifacts import TRANSFER_MODES
 from .errors import ReplicaError
 from .listing import Placeholders
+from .rewriting import parse_rewrite
 
 Stage = Literal["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"]
 
@@ -54,6 +55,9 @@ class ImportSet(_Description):
     rewrite: tuple[tuple[str, str], ...] = ()
     """Old and new prefixes of artifact paths."""
 
+    roots: tuple[str, ...] = ()
+    """Further folders that artifacts may be in, beside those of the export, ``artifacts`` and ``rewrite``."""
+
     collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep"
     missing: Literal["fail", "skip", "register"] = "fail"
     placeholders: Placeholders = "missing"
@@ -80,6 +84,11 @@ class ImportSet(_Description):
     def _one_or_many(cls, value: Any) -> Any:
         values = [value] if isinstance(value, (str, Path)) else value
         return [str(v) if isinstance(v, Path) else v for v in values] if isinstance(values, list) else values
+
+    @field_validator("roots", mode="before")
+    @classmethod
+    def _none_or_many(cls, value: Any) -> Any:
+        return cls._one_or_many(value or [])
 
     @field_validator("artifacts", mode="before")
     @classmethod
@@ -110,6 +119,7 @@ class ImportSet(_Description):
             include={
                 "artifacts",
                 "rewrite",
+                "roots",
                 "collections",
                 "missing",
                 "placeholders",

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .artifacts import ArtifactFinder, PathMapper
+from .artifacts import ArtifactFinder, make_finder
 from .associations import restrict_associations
 from .chains import plan_collections
 from .connect import database_errors, open_butler
@@ -336,8 +336,14 @@ class _Comparison:
                 known = _registered(self.inventory, {each.bytes for each in export.associated()})
                 export = restrict_associations(export, {uuid.UUID(bytes=each) for each in known})
             self.promises.add(export, one.collections)
-            mapper = PathMapper(one.rewrite, Path(one.artifacts) if one.artifacts else path.parent)
-            finder = ArtifactFinder(mapper, listing, placeholders=one.placeholders)
+            finder = make_finder(
+                path,
+                listing,
+                artifacts=one.artifacts,
+                rewrite=one.rewrite,
+                roots=one.roots,
+                placeholders=one.placeholders,
+            )
             for block in export.blocks:
                 datasets = promised[Group(block.dataset_type, block.run)]
                 for chunk in block.records.chunks():
@@ -450,12 +456,7 @@ class _Comparison:
 
 
 def _is_available(path: str | None, finder: ArtifactFinder) -> bool:
-    if path is None:
-        return False
-    try:
-        return finder.find(path).size is not None
-    except ValueError:
-        return False
+    return path is not None and finder.find(path).size is not None
 
 
 _SHOWN = 3

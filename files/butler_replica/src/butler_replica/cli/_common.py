@@ -66,7 +66,16 @@ _IMPORT_OPTIONS = (
         "--rewrite",
         multiple=True,
         metavar="OLD=NEW",
-        help="Artifact paths that begin with OLD begin with NEW here; can be given several times.",
+        help="Artifact paths or URIs that begin with OLD begin with NEW here; can be given several times.",
+    ),
+    click.option(
+        "--root",
+        "roots",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Take artifacts from below DIR, too, beside the folders of the export, --artifacts and --rewrite; can be "
+        "given several times.",
     ),
     click.option(
         "--collections",
