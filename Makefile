@@ -97,7 +97,11 @@ bench: venv ## the benchmarks
 
 .PHONY: venv
 venv: ## the environment of the tests (VENV)
-	@tools/venv "$(VENV)" -r requirements/test.txt -e '$(PACKAGE)[postgres,test]'
+	@tools/venv "$(VENV)" -c requirements/constraints.txt -r requirements/test.txt -e '$(PACKAGE)[postgres,test]'
+
+.PHONY: constraints
+constraints: ## renew the versions that are tested and installed (requirements/constraints.txt)
+	@tools/constraints
 
 .PHONY: clean
 clean: ## remove build/ (not the containers and images)

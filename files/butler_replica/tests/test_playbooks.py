@@ -2,43 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
+from playbooks_for_tests import PROJECT, copied, play
+
 pytest.importorskip("ansible")
 
-PROJECT = Path(__file__).resolve().parents[3]
 PLAYBOOKS = sorted(PROJECT.glob("playbooks/*.yml"))
-
-
-def play(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Call ansible-playbook in a folder, with nothing of the project in its environment."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    return subprocess.run(
-        [sys.executable, "-m", "ansible", "playbook", *map(str, arguments)],
-        cwd=folder,
-        env={
-            **inherited,
-            "ANSIBLE_HOME": str(folder / "home"),
-            "DEMO_DIR": str(folder / "demo"),
-            **environment,
-        },
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def copied(name: str, folder: Path) -> Path:
-    """Copy an inventory of the project as a user would, with ``cp -r``."""
-    subprocess.run(["cp", "-r", PROJECT / "inventory" / name, folder / "mine"], check=True)
-    return folder / "mine"
 
 
 def test_a_copied_inventory_is_complete(tmp_path: Path) -> None:
