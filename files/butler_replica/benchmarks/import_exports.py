@@ -248,6 +248,8 @@ def environment(stack: ExitStack, folder: Path, backends: tuple[str, ...]) -> Po
     entry = {"url": server.url("*"), "username": server.role, "password": server.password}
     auth.write_text(yaml.safe_dump([entry]))
     os.environ["LSST_DB_AUTH"] = str(auth)
+    # The stock importer does not wait until artifacts are on the disk.
+    os.environ["BUTLER_REPLICA_NO_SYNC"] = "1"
     return server
 
 

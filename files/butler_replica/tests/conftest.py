@@ -30,6 +30,10 @@ EMPTY_DATABASE = "empty_repository"
 gc.set_threshold(100_000, 50, 100)
 
 
+# As with SQLite below.
+os.environ["BUTLER_REPLICA_NO_SYNC"] = "1"
+
+
 @sqlalchemy.event.listens_for(sqlalchemy.Engine, "connect")
 def do_not_wait_for_the_disk(connection: Any, _: Any) -> None:
     """Let SQLite leave its files to the kernel: nobody cuts the power."""

@@ -12,10 +12,10 @@ from lsst.daf.butler import Butler
 from lsst.daf.butler.registry import ConflictingDefinitionError
 
 from . import internals
-from .artifacts import Transfer
 from .datasets import Transferable
 from .errors import ConflictError
 from .plan import FilePlan
+from .transfer import Transfer
 
 _TOLD = 1_000
 """Artifacts between two calls of ``tell``."""
@@ -41,7 +41,7 @@ def apply_plan(
     plan : `FilePlan`
         What there is to do.
     transfer_mode : `str`
-        How artifacts are brought, one of `butler_replica.artifacts.TRANSFER_MODES`.
+        How artifacts are brought, one of `butler_replica.transfer.TRANSFER_MODES`.
     tell : `~collections.abc.Callable`, optional
         Called now and then, from another thread, with the number of artifacts
         that are in place.
@@ -53,9 +53,9 @@ def apply_plan(
     ConflictError
         Raised if another process wrote into the repository at the same time.
     """
-    transfer = Transfer(transfer_mode)
+    transfer = Transfer(transfer_mode, internals.datastore_root(butler))
     if transfer.needs_space:
-        transfer.check_space(plan.datasets.transferables(), internals.datastore_root(butler))
+        transfer.check_space(plan.datasets.transferables())
     free = plan.datasets.places_are_free
     committing = False
     try:

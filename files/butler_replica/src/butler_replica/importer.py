@@ -16,7 +16,6 @@ from rich.table import Table
 
 from . import internals
 from .apply import apply_plan
-from .artifacts import TRANSFER_MODES
 from .datasets import LISTED, MissingArtifact
 from .errors import ConflictError, ReplicaError
 from .exports.ahead import ReadAhead
@@ -26,6 +25,7 @@ from .listing import Listing, Placeholders
 from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
+from .transfer import TRANSFER_MODES
 from .wording import visible
 from .writing import OpenRepository, opened
 
@@ -231,7 +231,7 @@ def import_exports(
         What an empty file or a Git LFS pointer in place of an artifact is:
         ``missing``, or to ``accept`` as it is.
     transfer : `str`, optional
-        How artifacts are brought, one of `butler_replica.artifacts.TRANSFER_MODES`.
+        How artifacts are brought, one of `butler_replica.transfer.TRANSFER_MODES`.
     runs : `~collections.abc.Sequence` [ `str` ], optional
         Runs that are made whether datasets need them or not.
     register : `bool`, optional

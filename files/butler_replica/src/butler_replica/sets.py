@@ -19,10 +19,10 @@ import yaml
 from lsst.daf.butler import CollectionType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from .artifacts import TRANSFER_MODES
 from .errors import ReplicaError
 from .listing import Placeholders
 from .rewriting import parse_rewrite
+from .transfer import TRANSFER_MODES
 
 Stage = Literal["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"]
 

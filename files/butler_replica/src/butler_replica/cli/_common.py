@@ -21,9 +21,9 @@ from typing import Any, ParamSpec, Protocol
 import click
 from rich.console import Console
 
-from ..artifacts import TRANSFER_MODES
 from ..errors import ReplicaError
 from ..listing import PLACEHOLDERS
+from ..transfer import TRANSFER_MODES
 from ..wording import ReaderConsole
 from ..wording import as_json as to_json
 
