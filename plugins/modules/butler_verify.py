@@ -12,6 +12,10 @@ description:
   - Compares registry, datastore and disk with one another and with the export files, by dataset type and run; chains
     with their description; validity ranges with those of the exports.
   - Fails where something does not hold, with a list of what. Changes nothing.
+  - Each artifact is looked at, its size compared with its record. Those on other machines (C(https), C(s3)) are counted,
+    not looked at.
+  - A CALIBRATION collection that is searched through a chain and is empty is a failure, unless none of the datasets that
+    the exports certify in it is registered.
   - A dataset without an artifact is no failure where its import set allows it (C(missing) is V(skip) or V(register)).
   - Runs with a Python that has C(butler_replica), see the role C(lsst_stack).
 options:
@@ -60,13 +64,18 @@ failures:
   returned: always, if the repository can be read
   type: list
   elements: str
+notices:
+  description: What a reader should know although the import sets allow it, one sentence each.
+  returned: always, if the repository can be read
+  type: list
+  elements: str
 report:
   description: All of it as lines for a reader.
   returned: always, if the repository can be read
   type: list
   elements: str
 totals:
-  description: Numbers of datasets that are promised, registered, recorded, on disk, and without artifact.
+  description: Numbers of datasets that are promised, registered, recorded, on disk, remote, and without artifact.
   returned: always, if the repository can be read
   type: dict
 datasets:

@@ -96,6 +96,9 @@ class VerifyResult:
     skipped_collections: dict[str, str] = field(default_factory=dict)
     """Reason by name of the collections described that are not needed."""
 
+    notices: list[str] = field(default_factory=list)
+    """What a reader should know although it is as the import sets allow, one sentence each."""
+
     failures: list[str] = field(default_factory=list)
     """What does not hold, one sentence each."""
 
@@ -118,6 +121,7 @@ class VerifyResult:
         return {
             "ok": self.ok,
             "failures": self.failures,
+            "notices": self.notices,
             "totals": self.totals(),
             "datasets": [asdict(check) for check in self.datasets],
             "calibrations": [asdict(check) for check in self.calibrations],
@@ -180,6 +184,8 @@ class VerifyResult:
             console.print(f"open chain {name}: no collection {', '.join(children)}", markup=False)
         for name, reason in self.skipped_collections.items():
             console.print(f"not made: {name}, {reason}", markup=False)
+        for notice in self.notices:
+            console.print(f"notice: {notice}")
         for failure in self.failures:
             console.print(f"WRONG: {failure}", markup=False, style="red")
         console.print(
@@ -535,11 +541,28 @@ def _check_associations(
         found = set(_associations(butler, info.name))
         check = CalibrationCheck(info.name, len(promised_ranges), len(promised_ranges & found), len(found))
         result.calibrations.append(check)
+        if not found and not promised_ranges:
+            _check_empty(info.name, len(ranges), result)
         if check.found < check.promised:
             result.failures.append(
                 f"CALIBRATION collection {info.name} lacks {check.promised - check.found} validity ranges "
                 "of the exports"
             )
+
+
+def _check_empty(name: str, promised: int, result: VerifyResult) -> None:
+    """Name a CALIBRATION collection that is searched for calibrations and has none."""
+    chains = [chain for chain, children in result.chains.items() if name in children]
+    if not chains:
+        return
+    what = f"CALIBRATION collection {name}, in the chain {', '.join(chains)}, is empty: no calibration is found by it"
+    if promised:
+        result.notices.append(f"{what}, since none of the {promised} that the exports certify is registered")
+    else:
+        result.failures.append(
+            f"{what}; import an export that has its validity ranges (collections: associations), or take it out of the "
+            "chain"
+        )
 
 
 def _registered(inventory: Inventory, ids: set[bytes]) -> set[bytes]:
