@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -280,11 +281,11 @@ def test_what_was_taken_out_can_be_brought_back(associated, tmp_path):
     for path, content in contents.items():
         path.write_bytes(content)
     for path in files:
-        command = path.read_text().splitlines()[1].removeprefix("# ").replace("REPO", str(repository)).split()
-        assert command[:2] == ["butler-replica", "import"]
-        done = CliRunner().invoke(
-            main, [command[1], command[2], str(repository.root / command[3]), *command[4:]]
+        command = shlex.split(
+            path.read_text().splitlines()[1].removeprefix("# ").replace("REPO", str(repository))
         )
+        assert command[:2] == ["butler-replica", "import"]
+        done = CliRunner().invoke(main, [command[1], command[2], command[3], *command[4:]])
         assert done.exit_code == 0, done.output
     assert everything(repository) == whole
     butler = Butler.from_config(str(repository))

@@ -10,6 +10,7 @@ __all__ = ["PRUNED_FOLDER", "PrunedWriter", "is_pruned_record"]
 
 import contextlib
 import os
+import shlex
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,13 +23,19 @@ import yaml
 from lsst.daf.butler import Butler, CollectionType, Timespan
 
 from .errors import ReplicaError
-from .internals import DatasetDetails, datastore_root
+from .evidence import is_remote
+from .internals import DatasetDetails, artifact_path, datastore_root
+from .listing import Listing
+from .wording import visible
 
 PRUNED_FOLDER = ".dc2-replica/pruned"
 """Folder of these files, below the datastore's root."""
 
 _VERSION = "1.0.2"
 """Version of the form of exports."""
+
+_FOLDERS = 3
+"""Folders named in the command that brings datasets back."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -73,6 +80,7 @@ class PrunedWriter:
     def __init__(self, butler: Butler) -> None:
         self._butler = butler
         self._root = datastore_root(butler)
+        self._locate = artifact_path(butler)
         self._time = datetime.now(UTC)
         self._folder: Path | None = None
         self._number = 0
@@ -125,7 +133,7 @@ class PrunedWriter:
         descriptor = os.open(path, _NEW_FILE, 0o666)
         self.files.append(path)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(self._header(path, transfer))
+            stream.write(self._header(path, transfer, datasets))
             yaml.dump(self._export(datasets), stream, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
             stream.flush()
             os.fsync(stream.fileno())
@@ -152,13 +160,31 @@ class PrunedWriter:
                 return made
         raise ReplicaError(f"{folder}: a thousand folders {name} are there already.")
 
-    def _header(self, path: Path, transfer: str) -> str:
+    def _header(self, path: Path, transfer: str, datasets: Sequence[DatasetDetails]) -> str:
         time = self._time.isoformat(timespec="seconds")
+        command = [
+            *("butler-replica", "import", "REPO", f"REPO/{PRUNED_FOLDER}/{path.parent.name}/{path.name}"),
+            *("--artifacts", "REPO", "--transfer", transfer, "--missing", "register"),
+            *(option for folder in self._folders(datasets) for option in ("--root", folder)),
+        ]
         return (
             f"# Taken out of the registry by butler-replica prune, {time}. When the artifacts are there again:\n"
-            f"# butler-replica import REPO {PRUNED_FOLDER}/{path.parent.name}/{path.name} --artifacts REPO "
-            f"--transfer {transfer} --missing register\n"
+            f"# {visible(shlex.join(command))}\n"
         )
+
+    def _folders(self, datasets: Sequence[DatasetDetails]) -> list[str]:
+        """Return the folders outside the repository that artifacts have to be taken from."""
+        listing = Listing()
+        recorded = (record["path"] for dataset in datasets for record in dataset.records)
+        located = (self._locate(path) for path in recorded if not is_remote(path))
+        paths = {listing.follow(path)[0] for path in located if isinstance(path, str)}
+        folders = {os.path.realpath(os.path.dirname(path)) for path in paths}  # noqa: PTH120
+        root = os.path.realpath(self._root)
+        outside = sorted(one for one in folders if not f"{one}/".startswith(f"{root}/"))
+        if len(outside) <= _FOLDERS:
+            return outside
+        above = {"/".join(one.split("/")[:3]) for one in outside}
+        return sorted(above) if len(above) <= _FOLDERS else [os.path.commonpath(outside)]
 
     def _export(self, datasets: Sequence[DatasetDetails]) -> dict[str, Any]:
         universe = self._butler.dimensions
