@@ -7,16 +7,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from lsst.daf.butler import Butler
 
 from butler_replica import importer, plan
 from butler_replica.artifacts import make_finder
 from butler_replica.cli import main
-from butler_replica.errors import ArtifactError
+from butler_replica.errors import ArtifactError, ExportError
 from butler_replica.importer import import_exports
 from butler_replica.listing import Listing
 from butler_replica.rewriting import PathMapper
 from butler_replica.verify import verify
 from conftest import Repository
+from stock import stock_import
 
 RULES = {
     # rule, path of the export, file
@@ -176,10 +178,11 @@ def test_nothing_of_root_gets_in(
     repository = make_repository()
     path = export(
         folders / "exported",
-        {"a": "/etc/passwd", "b": str(folders / "outside" / "file"), "c": "link", "d": "file"},
+        {"a": "/etc/passwd", "b": str(folders / "outside" / "file.yaml"), "c": "link.yaml", "d": "file.yaml"},
     )
-    (folders / "exported" / "link").symlink_to(folders / "outside" / "file")
-    (folders / "exported" / "file").write_text("a: 1\n")
+    (folders / "outside" / "file.yaml").write_text("a: 1\n")
+    (folders / "exported" / "link.yaml").symlink_to(folders / "outside" / "file.yaml")
+    (folders / "exported" / "file.yaml").write_text("a: 1\n")
     with pytest.raises(ArtifactError) as error:
         import_exports(repository, [path], transfer="copy")
     assert "3 of 4 artifacts are missing" in str(error.value)
@@ -190,7 +193,7 @@ def test_nothing_of_root_gets_in(
     assert [missing.run for missing in result.missing] == ["a", "b", "c"]
     assert all("outside the folders" in missing.reason for missing in result.missing)
     assert any("--root DIR" in notice for notice in result.files[0].notices)
-    assert repository.sql("SELECT path FROM file_datastore_records") == [("d/meta/meta_d",)]
+    assert repository.sql("SELECT path FROM file_datastore_records") == [("d/meta/meta_d.yaml",)]
     one = {"name": "all", "exports": str(path), "missing": "skip"}
     assert verify(str(repository), [one]).ok
     arguments = [str(repository), str(path), "--missing", "skip", "--root", str(folders / "outside")]
@@ -231,3 +234,39 @@ def test_uris(make_repository: Callable[..., Repository], tmp_path: Path, way: N
     assert not import_exports(repository, [path], rewrite=rules, transfer="copy").changed
     one = {"name": "all", "exports": str(path), "rewrite": [list(rule) for rule in rules]}
     assert verify(str(repository), [one]).ok
+
+
+@pytest.mark.parametrize("transfer", ["copy", "symlink"])
+def test_a_name_that_is_too_long(
+    make_repository: Callable[..., Repository], tmp_path: Path, way: None, transfer: str
+) -> None:
+    """An error that names dataset and path, before anything is there; recorded where it is, it goes."""
+    repository = make_repository()
+    run = "/".join(["u", "someone", *(f"\u00e9_{n:03d}" for n in range(40))])
+    path = export(tmp_path / "exported", {run: "a0.yaml"})
+    (tmp_path / "exported" / "a0.yaml").write_text("a: 0\n")
+    with pytest.raises(
+        ExportError, match=r"u/someone/.*meta \{\} in run u/.* has a name of \d{3} bytes.*direct"
+    ):
+        import_exports(repository, [path], transfer=transfer)
+    for table in ("dataset", "collection", "dataset_type"):
+        assert repository.sql(f"SELECT count(*) FROM {table}") == [(0,)]
+    assert not list(repository.root.glob("u*"))
+    import_exports(repository, [path], transfer="direct")
+    assert Butler.from_config(str(repository)).get("meta", collections=run) == {"a": 0}
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.fits", "a", "a.yaml.gz", "a.yaml~", "a.Yaml"])
+def test_a_formatter_that_takes_no_such_file(
+    make_repository: Callable[..., Repository], tmp_path: Path, way: None, name: str
+) -> None:
+    """The stock importer refuses it, too; one that is not known is not asked."""
+    repository = make_repository()
+    path = export(tmp_path / "exported", {"a": name})
+    (tmp_path / "exported" / name).write_text("a: 0\n")
+    with pytest.raises(ValueError, match="not supported"):
+        stock_import(repository.root, path, path.parent, "copy")
+    with pytest.raises(ExportError, match="cannot be read with the formatter it has.*YamlFormatter"):
+        import_exports(repository, [path], transfer="copy")
+    path.write_text(path.read_text().replace("lsst.daf.butler.formatters.yaml.", "no.such."))
+    assert import_exports(repository, [path], transfer="copy").total("stored") == 1

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 __all__ = ["check_artifact", "check_formatter", "check_plan", "check_records", "data_id_value"]
 
+import functools
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
-from lsst.daf.butler import CollectionType, DimensionRecord, Timespan
+from lsst.daf.butler import CollectionType, DimensionRecord, Location, Timespan
 from lsst.sphgeom import Region
+from lsst.utils.doImport import doImportType
 
 from .errors import ExportError
 
@@ -123,11 +125,36 @@ def check_artifact(export: Path, recorded: str, formatter: str) -> None:
     Raises
     ------
     ExportError
-        Raised if a column cannot hold it.
+        Raised if a column cannot hold it, or if the formatter takes no such file.
     """
     check_formatter(export, formatter)
+    name = recorded.rpartition("/")[2]
+    extension = name[start:] if (start := name.find(".")) >= 0 else ""
+    if not recorded.startswith("file://") and (problem := _extension_problem(formatter, extension)):
+        raise ExportError(
+            export,
+            f"the artifact that is to become {recorded} cannot be read with the formatter it has: {problem}.",
+            remedy=_REMEDY,
+        )
     if problem := _text_problem(recorded):
         raise ExportError(export, f"the path {_short(recorded)} in the repository {problem}.", remedy=_REMEDY)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _extension_problem(formatter: str, extension: str) -> str:
+    """Say why a formatter takes no files of an extension, where it is one of the butler's own."""
+    if not formatter.startswith("lsst.daf.butler."):
+        # Instruments have others, which are imported by those who read.
+        return ""
+    try:
+        found: Any = doImportType(formatter)
+        found.validate_extension(Location(None, f"file:///artifact{quote(extension)}"))
+    except ValueError as error:
+        return str(error)
+    except (ImportError, TypeError, AttributeError):
+        # Of another release.
+        return ""
+    return ""
 
 
 def check_formatter(export: Path, formatter: str) -> None:

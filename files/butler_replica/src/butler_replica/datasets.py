@@ -96,6 +96,7 @@ class PlannedDatasets(abc.ABC):
         self._options = context.options
         self._locations = internals.Locations(context.butler)
         self._root = self._locations.root
+        self._longest_name = os.pathconf(self._root, "PC_NAME_MAX")
         self._formatters: dict[tuple[str, Any], str] = {}
         self._extensions: dict[str, str] = {}
         self.present = 0
@@ -208,13 +209,24 @@ class PlannedDatasets(abc.ABC):
         ``formatted`` is what the file template gives, ``name`` names the dataset.
         """
         try:
-            return self._locations.make(formatted, self._extension(source))
+            recorded, target = self._locations.make(formatted, self._extension(source))
+            self._check_length(recorded)
         except ValueError as error:
             raise ExportError(
                 self._export.path,
                 f"the path {formatted!r} that the repository's file template gives to {name()} {error}.",
                 remedy="Use the transfer mode direct, or other names in a copy of the export.",
             ) from error
+        return recorded, target
+
+    def _check_length(self, recorded: str) -> None:
+        """Raise `ValueError` where a name is longer than the file system takes."""
+        if len(encoded := recorded.encode(errors="surrogateescape")) > self._longest_name:
+            longest = max(map(len, encoded.split(b"/")))
+            if longest > self._longest_name:
+                raise ValueError(
+                    f"has a name of {longest} bytes, and the file system takes {self._longest_name}"
+                )
 
     def _extension(self, source: str) -> str:
         """Return the extension of a file's name, as the datastore takes it."""
