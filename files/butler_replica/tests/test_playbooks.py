@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,46 @@ def test_the_link_to_the_plugins_leads_to_all_of_them() -> None:
     }.items():
         assert (PROJECT / "playbooks" / link).samefile(PROJECT / "plugins" / folder)
     assert (PROJECT / "playbooks/roles").samefile(PROJECT / "roles")
+
+
+# fstype, opts of the user (None: not given), opts of /etc/fstab.
+MOUNTS = [
+    ("nfs", None, "ro,nofail,_netdev"),
+    ("nfs4", "rw", "rw,nofail,_netdev"),
+    ("nfs", "vers=4.1,_netdev,ro", "vers=4.1,_netdev,ro,nofail"),
+    ("cifs", "nofail, ro", "nofail,ro,_netdev"),
+    ("ceph", None, "ro,nofail,_netdev"),
+    ("lustre", "flock", "flock,ro,nofail,_netdev"),
+    ("fuse.sshfs", "allow_other", "allow_other,ro,nofail,_netdev"),
+    ("none", "bind", "bind,ro,nofail"),
+    ("ext4", None, "ro,nofail"),
+    ("xfs", "defaults,nofail,rw", "defaults,nofail,rw"),
+]
+NAMES = {
+    "/data/one two": r"/data/one\040two",
+    "/data/a#b": r"/data/a\043b",
+    "/data/a\\b": r"/data/a\134b",
+    "/data/plain": "/data/plain",
+}
+
+
+def test_what_is_written_to_fstab(tmp_path: Path) -> None:
+    mounts = [{"path": "/x", "src": "y", "fstype": fstype, "opts": opts} for fstype, opts, _ in MOUNTS]
+    mounts += [{"path": path, "src": "y", "fstype": "ext4", "opts": ""} for path in NAMES]
+    show = {
+        "ansible.builtin.copy": {
+            "content": "{{ [__repo_data_options | join(','), __repo_data_fields[1]] | to_json }}",
+            "dest": str(tmp_path) + "/{{ number }}.json",
+            "mode": "0644",
+        },
+        "loop": mounts,
+        "loop_control": {"loop_var": "__repo_data_mount", "index_var": "number"},
+    }
+    files = {"hosts": "localhost", "gather_facts": False, "tasks": [show]}
+    files["vars_files"] = [str(PROJECT / "roles/repo_data/vars/main.yml")]
+    (tmp_path / "show.yml").write_text(yaml.safe_dump([files]))
+    done = play(tmp_path, "show.yml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(len(mounts))]
+    assert [options for options, _ in found[: len(MOUNTS)]] == [wanted for _, _, wanted in MOUNTS]
+    assert [name for _, name in found[len(MOUNTS) :]] == list(NAMES.values())
