@@ -94,6 +94,12 @@ options:
             export nor the repository has. Without it their lack is an error, as that of any others is.
         type: bool
         default: false
+      exclusive:
+        description:
+          - Take foreign keys away while many datasets are inserted, on PostgreSQL. Whoever else uses the database waits
+            meanwhile, even to read. Otherwise that is done where nobody else is connected to it.
+        type: bool
+        default: false
       instrument:
         description: Instrument of the datasets. Registered by M(butler_instrument), not here.
         type: str
@@ -245,6 +251,7 @@ def main() -> None:
                     },
                     "runs": {"type": "list", "elements": "str", "default": []},
                     "register": {"type": "bool", "default": False},
+                    "exclusive": {"type": "bool", "default": False},
                     "instrument": {"type": "str", "choices": ["LSSTCam-imSim"]},
                     "skymap": {"type": "str", "choices": ["DC2"]},
                     "visits": {"type": "str"},

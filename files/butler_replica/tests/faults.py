@@ -84,21 +84,21 @@ def sessions(repository: Repository, condition: str = "true") -> list[int]:
 
 
 @contextmanager
-def held_up(repository: Repository, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """Start an import into a PostgreSQL repository, and hold it up in the middle of its transaction.
+def held_up(
+    repository: Repository, *arguments: object, at: str = "dataset_location"
+) -> Iterator[subprocess.Popen[str]]:
+    """Start an import into a PostgreSQL repository, and hold it up where it writes into a table.
 
-    Its datasets are inserted then, and its artifacts are being brought. It is let go with the context, which also
-    leaves no process behind.
+    That is in the middle of its transaction, if nothing else is said: its artifacts are in place then, and its
+    datasets inserted. It is let go with the context, which also leaves no process behind.
     """
     engine = sqlalchemy.create_engine(repository.url, poolclass=sqlalchemy.NullPool)
     with killed_at_end(start_import(repository, *arguments)) as process:
         connection = engine.connect()
-        connection.execute(sqlalchemy.text("LOCK TABLE dataset_location IN SHARE MODE"))
+        connection.execute(sqlalchemy.text(f"LOCK TABLE {at} IN SHARE MODE"))
         try:
-            waits = "pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'dataset_location'::regclass)"
-            wait_until(
-                lambda: process.poll() is not None or sessions(repository, waits), "datasets are inserted"
-            )
+            waits = f"pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND relation = '{at}'::regclass)"
+            wait_until(lambda: process.poll() is not None or sessions(repository, waits), f"it is at {at}")
             assert process.poll() is None, process.communicate()[1]
             yield process
         finally:

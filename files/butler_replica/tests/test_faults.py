@@ -31,6 +31,7 @@ from faults import (
     TIMEOUT,
     Clean,
     assert_like,
+    assert_whole,
     failure,
     folder,
     held_up,
@@ -137,6 +138,24 @@ def test_killed_at_random_moments(
     kill_at_random(lambda: make_repository(backend), [raws, few_raws], transfer, 5, secrets.randbelow(10**6))
 
 
+@pytest.mark.parametrize("at", ["dataset_type", "collection", "dataset_location"])
+def test_killed_when_artifacts_are_in_place(
+    make_repository: Callable[..., Repository], clean: Callable[..., Clean], raws: Path, at: str
+) -> None:
+    """Before anything is registered, before the transaction, and in it: the next run takes the artifacts."""
+    repository = make_repository("postgresql")
+    with held_up(repository, raws, at=at) as process:
+        links = [path for path in repository.root.rglob("*") if path.is_symlink()]
+        assert len(links) == RAWS
+        process.kill()
+        process.wait()
+    assert_whole(repository)
+    assert imported(repository) == 0
+    assert not repository.sql("SELECT 1 FROM collection")
+    run_import(repository, raws)
+    assert_like(clean("postgresql", raws), repository)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ended_by_a_signal(
     make_repository: Callable[..., Repository],
@@ -148,6 +167,7 @@ def test_ended_by_a_signal(
     """In the middle of a statement that would take forever."""
     repository = make_repository("postgresql")
     before = folder(repository.root)
+    registered = [repository.sql(f"SELECT name FROM {table}") for table in ("dataset_type", "collection")]
     with held_up(repository, raws) as process:
         process.send_signal(number)
         began = time.monotonic()
@@ -157,6 +177,9 @@ def test_ended_by_a_signal(
     assert "Traceback" not in err
     assert folder(repository.root) == {**before, LOCK_NAME: 0}
     assert imported(repository) == 0
+    assert registered == [
+        repository.sql(f"SELECT name FROM {table}") for table in ("dataset_type", "collection")
+    ]
     run_import(repository, raws)
     assert_like(clean("postgresql", raws), repository)
 

@@ -171,7 +171,7 @@ class TestStaging:
         config = Config(str(repository.root / "butler.yaml"))
         config["registry", "temporary_tables"] = False
         config.dumpToUri(str(repository.root / "butler.yaml"))
-        falls_back(repository, "butler.yaml allows no temporary tables")
+        falls_back(repository, "butler.yaml, or the login of the database, allows no temporary tables")
 
     @pytest.mark.parametrize("table", ["dataset", "dataset_location", "records", "dataset_type"])
     def test_a_release_with_other_columns(

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 __all__ = ["apply_plan"]
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from lsst.daf.butler import Butler
-from lsst.daf.butler.registry import ConflictingDefinitionError
+import sqlalchemy.exc
+from lsst.daf.butler import Butler, DatasetType
+from lsst.daf.butler.registry import ConflictingDefinitionError, OrphanedRecordError
 
 from . import internals
 from .datasets import Transferable
 from .errors import ConflictError
+from .open_chains import ChainResult, apply_chains
 from .plan import FilePlan
 from .transfer import Transfer
 
@@ -22,17 +23,19 @@ _TOLD = 1_000
 
 
 def apply_plan(
-    butler: Butler, plan: FilePlan, transfer_mode: str, tell: Callable[[int], None] = lambda _: None
+    butler: Butler,
+    plan: FilePlan,
+    transfer_mode: str,
+    chains: Sequence[ChainResult] = (),
+    tell: Callable[[int], None] = lambda _: None,
 ) -> None:
     """Do what a plan says.
 
-    Dataset types and collections are registered before the transaction, since
-    a registry cannot do that within one, and after the artifacts are in place,
-    since that can fail where other files are; without datasets they harm
-    nothing, and the next run finds them. Where nothing is in the way,
-    artifacts are brought while datasets are inserted. They are always in place
-    before their datasets are there: what an interruption leaves is a file that
-    no dataset knows, which the next run takes.
+    Artifacts are brought first, while nothing of the database is locked: that
+    can take hours. They are always in place before their datasets are there:
+    what an interruption leaves is a file that no dataset knows, which the
+    next run takes. Then dataset types are registered, which a registry cannot
+    do within a transaction, and everything else in one.
 
     Parameters
     ----------
@@ -42,65 +45,48 @@ def apply_plan(
         What there is to do.
     transfer_mode : `str`
         How artifacts are brought, one of `butler_replica.transfer.TRANSFER_MODES`.
+    chains : `~collections.abc.Sequence` [ `~butler_replica.open_chains.ChainResult` ], optional
+        What chains become with it.
     tell : `~collections.abc.Callable`, optional
-        Called now and then, from another thread, with the number of artifacts
-        that are in place.
+        Called now and then with the number of artifacts that are in place.
 
     Raises
     ------
     ArtifactError
-        Raised if an artifact cannot be brought; nothing of the file is kept.
+        Raised if an artifact cannot be brought.
     ConflictError
         Raised if another process wrote into the repository at the same time.
+
+    Notes
+    -----
+    After an error nothing of the file is kept: neither artifacts, nor what was
+    registered. Where the database is out of reach, dataset types stay, and the
+    next run takes them.
     """
     transfer = Transfer(transfer_mode, internals.datastore_root(butler))
     if transfer.needs_space:
         transfer.check_space(plan.datasets.transferables())
-    free = plan.datasets.places_are_free
+    made: list[str] = []
     committing = False
     try:
-        with _brought(transfer, _counted(plan.datasets.transferables(), tell)) as bringing:
-            if plan.dataset_types or plan.collections or plan.docs:
-                if transfer.writes and not free:
-                    bringing.wait()
-                _register(butler, plan)
-            with plan.datasets.transaction():
-                _insert(butler, plan, bringing)
-                committing = True
+        transfer.run(_counted(plan.datasets.transferables(), tell))
+        _register(butler, plan.dataset_types, made)
+        with plan.datasets.transaction():
+            _insert(butler, plan)
+            apply_chains(butler, chains)
+            committing = True
     except BaseException as error:
         # Whether a commit that failed has happened is unknown: artifacts
         # without datasets are harmless, datasets without artifacts are not.
         if not committing:
             transfer.undo()
+            _take_back(butler, made)
         if isinstance(error, ConflictingDefinitionError):
             raise ConflictError(
                 f"{plan.export}: the repository was changed by another process meanwhile ({error}). "
                 "Nothing of this file was imported; run this again."
             ) from error
         raise
-
-
-class _Bringing:
-    """Artifacts that are brought by another thread."""
-
-    def __init__(
-        self, transfer: Transfer, artifacts: Iterable[Transferable], pool: ThreadPoolExecutor
-    ) -> None:
-        self._done = pool.submit(transfer.run, artifacts)
-
-    def wait(self) -> None:
-        """Wait until all are in place; raise what went wrong."""
-        self._done.result()
-
-
-@contextmanager
-def _brought(transfer: Transfer, artifacts: Iterable[Transferable]) -> Iterator[_Bringing]:
-    with ThreadPoolExecutor(1, "artifacts") as pool:
-        try:
-            yield _Bringing(transfer, artifacts, pool)
-        except BaseException:
-            transfer.stop()
-            raise
 
 
 def _counted(artifacts: Iterable[Transferable], tell: Callable[[int], None]) -> Iterator[Transferable]:
@@ -110,25 +96,35 @@ def _counted(artifacts: Iterable[Transferable], tell: Callable[[int], None]) -> 
         yield artifact
 
 
-def _register(butler: Butler, plan: FilePlan) -> None:
-    for dataset_type in plan.dataset_types:
-        butler.registry.registerDatasetType(dataset_type)
+def _register(butler: Butler, dataset_types: Iterable[DatasetType], made: list[str]) -> None:
+    for dataset_type in dataset_types:
+        # Noted beforehand: it can be there although something went wrong.
+        made.append(dataset_type.name)
+        if not butler.registry.registerDatasetType(dataset_type):
+            made.pop()
+
+
+def _take_back(butler: Butler, made: Sequence[str]) -> None:
+    """Remove dataset types that were registered for a file that then failed; used ones stay."""
+    # Where the database is gone they stay; what the butler remembers of them, and of collections, is wrong.
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
+        butler.registry.refresh()
+        for name in made:
+            with contextlib.suppress(OrphanedRecordError):
+                butler.registry.removeDatasetType(name)
+
+
+def _insert(butler: Butler, plan: FilePlan) -> None:
     for collection in plan.collections:
-        # A RUN has two rows; with one of them nothing could ever be put into it.
-        with butler.transaction():
-            butler.collections.register(collection.name, collection.type, doc=collection.doc)
+        butler.collections.register(collection.name, collection.type, doc=collection.doc)
     for name, doc in plan.docs.items():
         butler.registry.setCollectionDocumentation(name, doc)
-
-
-def _insert(butler: Butler, plan: FilePlan, bringing: _Bringing) -> None:
     for element, records in plan.dimension_records.items():
         butler.registry.insertDimensionData(element, *records, skip_existing=True)
     plan.datasets.insert()
-    bringing.wait()
     plan.datasets.insert_artifact_records()
-    for collection, refs in plan.tags.items():
-        butler.registry.associate(collection, refs)
-    for collection, certifications in plan.certifications.items():
+    for collection_name, refs in plan.tags.items():
+        internals.associate(butler, collection_name, refs)
+    for collection_name, certifications in plan.certifications.items():
         for timespan, refs in certifications:
-            butler.registry.certify(collection, refs, timespan)
+            butler.registry.certify(collection_name, refs, timespan)

@@ -8,7 +8,6 @@ __all__ = [
     "PlannedDatasets",
     "Transferable",
     "data_id_text",
-    "is_free",
 ]
 
 import abc
@@ -134,11 +133,6 @@ class PlannedDatasets(abc.ABC):
     @abc.abstractmethod
     def associated(self, ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, DatasetRef | None]:
         """Return those of some datasets that the export has; `None` for those that are left out."""
-
-    @property
-    @abc.abstractmethod
-    def places_are_free(self) -> bool:
-        """Whether nothing is where artifacts are to go."""
 
     @abc.abstractmethod
     def transferables(self) -> Iterator[Transferable]:
@@ -289,18 +283,6 @@ class PlannedDatasets(abc.ABC):
             f"{self._export.path}: dataset {dataset_id} is {what} in run {run} in the export, and "
             f"{self._butler.get_dataset(dataset_id)} in the repository."
         )
-
-
-def is_free(path: str) -> bool:
-    """Say whether something could be made at a path, as far as names go."""
-    try:
-        os.lstat(path)
-    except FileNotFoundError:
-        return True
-    except OSError:
-        # Too long a name, or below a file.
-        return False
-    return False
 
 
 def data_id_text(data_id: DataCoordinate) -> str:

@@ -26,7 +26,6 @@ from .datasets import (
     PlannedDatasets,
     Transferable,
     data_id_text,
-    is_free,
 )
 from .exports.model import DatasetBlock, DatasetRecord
 from .rewriting import OUTSIDE
@@ -86,12 +85,6 @@ class DatasetsByRef(PlannedDatasets):
     @override
     def associated(self, ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, DatasetRef | None]:
         return {one: self._refs[one] for one in ids if one in self._refs}
-
-    @property
-    @override
-    def places_are_free(self) -> bool:
-        targets = {artifact.transfer.target for artifact in self._artifacts.values()}
-        return len(targets) == len(self._artifacts) and all(map(is_free, targets))
 
     @override
     def transferables(self) -> Iterator[Transferable]:

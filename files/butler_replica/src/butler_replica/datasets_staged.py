@@ -31,12 +31,11 @@ from .datasets import (
     PlannedDatasets,
     Transferable,
     data_id_text,
-    is_free,
 )
 from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
-from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths, is_plain, runs_have_folders
+from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
 from .rewriting import OUTSIDE
 
 _ASSOCIATED = 10_000
@@ -295,14 +294,6 @@ class StagedDatasets(PlannedDatasets):
 
     # Doing
 
-    @property
-    @override
-    def places_are_free(self) -> bool:
-        runs = {run for _, run in self._groups}
-        return runs_have_folders(self._butler) and all(
-            is_plain(run) and is_free(f"{self._root}/{run}") for run in runs
-        )
-
     @override
     def transferables(self) -> Iterator[Transferable]:
         """Return the artifacts that are to be brought; what the datastore is to know of them is noted on the way."""
@@ -385,7 +376,12 @@ class StagedDatasets(PlannedDatasets):
     @override
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        with self._staging.joined(), self._butler.transaction():
+        n_new = self.inserted.total()
+        with (
+            self._staging.joined(),
+            self._butler.transaction(),
+            self._staging.inserting(n_new, self.stored, exclusive=self._options.exclusive),
+        ):
             yield
 
     @override
@@ -400,9 +396,7 @@ class StagedDatasets(PlannedDatasets):
     @override
     def insert_artifact_records(self) -> None:
         if self.stored:
-            self._staging.insert_records(
-                (self._records.read(place) for place in self._record_places), self.stored
-            )
+            self._staging.insert_records(self._records.read(place) for place in self._record_places)
 
     @override
     def close(self) -> None:

@@ -194,6 +194,7 @@ def import_exports(
     transfer: str = "symlink",
     runs: Sequence[str] = (),
     register: bool = False,
+    exclusive: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
 ) -> ImportResult:
@@ -239,6 +240,10 @@ def import_exports(
         the repository has, and that this project can make: LSSTCam-imSim with
         its detectors and physical filters, the skymap DC2 with tracts and
         patches.
+    exclusive : `bool`, optional
+        Take foreign keys away while many datasets are inserted, on PostgreSQL:
+        whoever else uses the database waits meanwhile, even to read. Otherwise
+        that is done where nobody else is connected to it.
     dry_run : `bool`, optional
         Say what would be done; the repository is opened read-only.
     progress : `~collections.abc.Callable`, optional
@@ -267,6 +272,7 @@ def import_exports(
         transfer=transfer,
         runs=tuple(runs),
         register=register,
+        exclusive=exclusive,
     )
     if options.artifacts is not None and not options.artifacts.is_dir() and missing == "fail":
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")
@@ -380,8 +386,8 @@ class _Importer:
             if plan.changed and not self._dry_run:
                 writing = partial(work.writing, number, plan.datasets.stored)
                 writing(0)
-                apply_plan(self._butler, plan, self._options.transfer, writing)
-            if not self._dry_run:
+                apply_plan(self._butler, plan, self._options.transfer, chains, writing)
+            elif not self._dry_run:
                 apply_chains(self._butler, chains)
         finally:
             plan.datasets.close()

@@ -156,9 +156,9 @@ def _locked_file(path: Path, waiting: _Waiting, database_lock: DatabaseLock | No
     except _NoLocksError as error:
         if database_lock is None:
             raise RepositoryError(
-                f"{path}: the file system does not lock files ({error}), and an SQLite registry has no other lock "
-                "for a repository. Mount it with locks (Lustre: -o flock), or have the repository folder on another "
-                "file system or its registry on PostgreSQL."
+                f"{path}: the file system does not lock files ({error}), and there is no other lock: only a repository "
+                "that is there, with its registry on PostgreSQL, has one. Mount it with locks (Lustre: -o flock), or "
+                "have the repository folder on another file system."
             ) from error
         yield
         return

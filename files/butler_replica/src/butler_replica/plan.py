@@ -73,6 +73,9 @@ class ImportOptions:
     register: bool = False
     """Make dimension records that are needed and that nobody has, where this project can."""
 
+    exclusive: bool = False
+    """Let others who use the database wait, which makes large imports faster."""
+
 
 @dataclass
 class FilePlan:

@@ -70,6 +70,9 @@ class ImportSet(_Description):
     register_records: bool = Field(default=False, alias="register")
     """Make dimension records that are needed and that nobody has, where this project can."""
 
+    exclusive: bool = False
+    """Let others who use the database wait, which makes large imports faster."""
+
     instrument: Literal["LSSTCam-imSim"] | None = None
     """Instrument of the datasets that the stage ``instrument`` registers."""
 
@@ -126,6 +129,7 @@ class ImportSet(_Description):
                 "transfer",
                 "runs",
                 "register_records",
+                "exclusive",
             },
             by_alias=True,
         )

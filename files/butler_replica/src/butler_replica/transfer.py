@@ -56,7 +56,6 @@ class Transfer:
     def __init__(self, mode: str, root: Path) -> None:
         self._mode = mode
         self._root = os.path.abspath(root)
-        self._stopped = False
         self._folder = ""
         self._descriptor = -1
         """Of the folder that was last used."""
@@ -129,17 +128,11 @@ class Transfer:
         """
         try:
             for target, source, size in artifacts:
-                if self._stopped:
-                    return
                 if source != target:
                     self._put(target, source, size)
         finally:
             self._close()
         self._sync()
-
-    def stop(self) -> None:
-        """Let `run`, in another thread, end after the artifact that it is at."""
-        self._stopped = True
 
     def undo(self) -> None:
         """Remove what `run` created, and nothing else."""

@@ -72,6 +72,11 @@ def opened(repo: str | Path, *, dry_run: bool = False) -> Iterator[OpenRepositor
     with database_errors(repo), ended_by_signals():
         butler = open_butler(repo, writeable=not dry_run)
         _check_encoding(repo, butler)
+        if not internals.keep_to_privileges(butler):
+            raise RepositoryError(
+                f"{repo}: the login of the registry's database may make no temporary tables, without which this "
+                "release of lsst-daf-butler cannot work. GRANT TEMPORARY ON DATABASE to it, or use a newer release."
+            )
         yield OpenRepository(str(repo), butler, dry_run)
 
 

@@ -118,6 +118,11 @@ _IMPORT_OPTIONS = (
         is_flag=True,
         help="Make dimension records of LSSTCam-imSim and of the skymap DC2 that datasets need and nobody has.",
     ),
+    click.option(
+        "--exclusive",
+        is_flag=True,
+        help="Let others who use the PostgreSQL database wait, even to read: large imports are faster then.",
+    ),
 )
 
 

@@ -20,7 +20,8 @@ many ids a registry knows.
 ``Butler._registry._importDatasets``
     Inserts datasets with the ids of the export; ``insertDatasets`` makes new
     ones, ``Butler.ingest`` insists on artifacts. Its ``assume_new`` is used
-    where ``Butler._registry._db.supports_temporary_tables`` is false.
+    where ``Butler._registry._db.supports_temporary_tables`` is false, its
+    ``expand`` where ``Butler._registry._managers.obscore`` is there.
 ``Butler._registry._managers.datasets._static.dataset``, ``Butler._registry._db.query``
     The table of dataset ids: one query says which of many ids are there, in
     whichever run. ``Butler.get_dataset`` asks for one at a time.
@@ -76,6 +77,8 @@ Who else uses the database (`writers`):
 ``Butler._registry._db``: ``_engine``, ``dialect``, ``namespace``
     A connection of its own for the lock that writers take in the database,
     and the encoding of its text. The public API has neither.
+``Butler._registry._db._allow_temporary_tables``
+    Is set to false where the login may make none, as ``butler.yaml`` can say.
 
 Inserting very many dimension records with regions (`bulk_dimensions`):
 
@@ -101,6 +104,7 @@ __all__ = [
     "UnsupportedError",
     "advisory_lock",
     "artifact_path",
+    "associate",
     "count_orphan_records",
     "dataset_details",
     "dataset_rows",
@@ -112,9 +116,9 @@ __all__ = [
     "insert_artifact_records",
     "insert_datasets",
     "is_plain",
+    "keep_to_privileges",
     "known_dataset_ids",
     "registry_tables",
-    "runs_have_folders",
     "server_encoding",
     "staging",
     "stored_datasets",
@@ -122,6 +126,7 @@ __all__ = [
 ]
 
 from .datasets import (
+    associate,
     datastore_root,
     default_formatter,
     file_datastore,
@@ -136,5 +141,5 @@ from .locations import Locations, artifact_path, file_uri, is_plain
 from .rows import DatasetRow, count_orphan_records, dataset_rows, forget_datasets
 from .staging import StagedDataset, StagedRow, Staging, State, UnsupportedError, staging
 from .tables import RegistryTable, registry_tables
-from .templates import TemplatePaths, runs_have_folders
-from .writers import AdvisoryLock, advisory_lock, server_encoding
+from .templates import TemplatePaths
+from .writers import AdvisoryLock, advisory_lock, keep_to_privileges, server_encoding

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "associate",
     "datastore_root",
     "default_formatter",
     "file_datastore",
@@ -176,7 +177,7 @@ def stored_datasets(butler: Butler, refs: Iterable[DatasetRef]) -> set[uuid.UUID
 
 
 def supports_temporary_tables(butler: Butler) -> bool:
-    """Say whether the configuration of a repository allows temporary tables.
+    """Say whether the configuration of a repository, and what its login may do, allow temporary tables.
 
     Parameters
     ----------
@@ -205,7 +206,40 @@ def insert_datasets(butler: Butler, refs: Sequence[DatasetRef]) -> None:
     """
     # The butler looks for datasets that are there in a temporary table, unless told that they are new.
     options = {} if supports_temporary_tables(butler) else {"assume_new": True}
-    butler._registry._importDatasets(refs, expand=False, **options)  # type: ignore[attr-defined]
+    butler._registry._importDatasets(refs, expand=has_obscore(butler), **options)  # type: ignore[attr-defined]
+
+
+def has_obscore(butler: Butler) -> bool:
+    """Say whether a repository keeps an ObsCore table, which wants dimension records of each dataset.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+
+    Returns
+    -------
+    has : `bool`
+        Whether it does.
+    """
+    return butler._registry._managers.obscore is not None  # type: ignore[attr-defined]
+
+
+def associate(butler: Butler, collection: str, refs: Sequence[DatasetRef]) -> None:
+    """Put datasets into a TAGGED collection, and into an ObsCore table that follows it.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository, in a transaction.
+    collection : `str`
+        The collection.
+    refs : `~collections.abc.Sequence` [ `lsst.daf.butler.DatasetRef` ]
+        Datasets that are registered.
+    """
+    if has_obscore(butler):
+        refs = [ref.expanded(butler.registry.expandDataId(ref.dataId)) for ref in refs]
+    butler.registry.associate(collection, refs)
 
 
 def insert_artifact_records(butler: Butler, records: Mapping[uuid.UUID, tuple[str, str, str, int]]) -> None:

@@ -24,6 +24,7 @@ import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler, DatasetRef, DimensionGroup
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from .datasets import (
     file_datastore,
@@ -170,7 +171,7 @@ class Staging:
         if getattr(managers.datasets, "_renames", None):
             raise UnsupportedError("butler.yaml renames dataset types")
         if not supports_temporary_tables(butler):
-            raise UnsupportedError("butler.yaml allows no temporary tables")
+            raise UnsupportedError("butler.yaml, or the login of the database, allows no temporary tables")
         if database._session_connection is not None:
             raise UnsupportedError("a session is open already")
         self._quote = database.dialect.identifier_preparer.quote
@@ -227,10 +228,16 @@ class Staging:
         """Let the server know what a temporary table holds."""
 
     @contextmanager
-    def _foreign_keys(
-        self, connection: sqlalchemy.Connection, tables: Sequence[str], n_new: int
-    ) -> Iterator[None]:
-        """Insert that many rows into tables."""
+    def inserting(self, n_new: int, n_records: int, *, exclusive: bool) -> Iterator[None]:
+        """Be about to insert datasets and datastore records, in the transaction that has just begun.
+
+        Parameters
+        ----------
+        n_new, n_records : `int`
+            About how many there are.
+        exclusive : `bool`
+            Other sessions may wait for the tables.
+        """
         yield
 
     # Names
@@ -616,36 +623,30 @@ class Staging:
         for refs in firsts.values():
             insert_datasets(self._butler, refs)
         ids = [ref.id for refs in firsts.values() for ref in refs]
-        n_new = 0
         for table in self._staged.values():
             for chunk in _chunks(ids):
                 listed = ", ".join(f"'{one.hex}'" for one in chunk)
                 self._rows_changed(f"UPDATE {table} SET _first = 1 WHERE _id IN ({listed})")
-            n_new += self._rows(f"SELECT count(*) FROM {table} WHERE _state IN ({_INSERTED})")[0][0]
         dataset = self._table("dataset")
-        with self._connection() as connection:
-            with self._foreign_keys(connection, [dataset], n_new):
-                for table in self._staged.values():
-                    self._rows_changed(
-                        f"INSERT INTO {dataset} (id, dataset_type_id, run_id, ingest_date) "
-                        f"SELECT s._id, b.type_id, b.run_id, "
-                        f"(SELECT ingest_date FROM {dataset} WHERE id = '{ids[0].hex}') "
-                        f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block "
-                        f"WHERE s._first = 0 AND s._state IN ({_INSERTED})"
-                    )
+        with self._connection():
+            for table in self._staged.values():
+                self._rows_changed(
+                    f"INSERT INTO {dataset} (id, dataset_type_id, run_id, ingest_date) "
+                    f"SELECT s._id, b.type_id, b.run_id, "
+                    f"(SELECT ingest_date FROM {dataset} WHERE id = '{ids[0].hex}') "
+                    f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block "
+                    f"WHERE s._first = 0 AND s._state IN ({_INSERTED})"
+                )
             for dimensions, table in self._staged.items():
                 tags = self._tags[dimensions]
-                with self._foreign_keys(connection, [tags], n_new):
-                    self._rows_changed(
-                        f"INSERT INTO {tags} (dataset_type_id, dataset_id, collection_id{self._names(dimensions)}) "
-                        f"SELECT b.type_id, s._id, b.run_id{self._names(dimensions, 's.')} "
-                        f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block "
-                        f"WHERE s._first = 0 AND s._state IN ({_INSERTED})"
-                    )
+                self._rows_changed(
+                    f"INSERT INTO {tags} (dataset_type_id, dataset_id, collection_id{self._names(dimensions)}) "
+                    f"SELECT b.type_id, s._id, b.run_id{self._names(dimensions, 's.')} "
+                    f"FROM {table} s JOIN {_BLOCKS} b ON b.block = s._block "
+                    f"WHERE s._first = 0 AND s._state IN ({_INSERTED})"
+                )
 
-    def insert_records(
-        self, records: Iterable[Sequence[tuple[str, str, str, str, int]]], n_records: int
-    ) -> None:
+    def insert_records(self, records: Iterable[Sequence[tuple[str, str, str, str, int]]]) -> None:
         """Tell the datastore of the artifacts of datasets that it does not know.
 
         Parameters
@@ -654,40 +655,36 @@ class Staging:
             In chunks: dataset ID, path, formatter, storage class, and size in
             bytes, of every dataset that is new or registered and has an
             artifact.
-        n_records : `int`
-            About how many there are.
         """
         pattern: tuple[str, Any, Any, Any] | None = None
         table = self._table("records")
         columns = "dataset_id, path, formatter, storage_class, file_size, component, checksum"
         with self._connection() as connection:
-            with self._foreign_keys(connection, [table], n_records):
-                for chunk in records:
-                    rows = chunk
-                    if pattern is None:
-                        (first, *facts), rows = chunk[0], chunk[1:]
-                        insert_artifact_records(self._butler, {uuid.UUID(first): tuple(facts)})  # type: ignore[dict-item]
-                        component, checksum = self._rows(
-                            f"SELECT component, checksum FROM {table} WHERE dataset_id = '{first}'"
-                        )[0]
-                        (datastore,) = self._rows(
-                            f"SELECT datastore_name FROM {self._table('dataset_location')} "
-                            f"WHERE dataset_id = '{first}'"
-                        )[0]
-                        pattern = first, datastore, component, checksum
-                    ends = pattern[2:]
-                    self._load(connection, table, columns, (row + ends for row in rows))
+            for chunk in records:
+                rows = chunk
+                if pattern is None:
+                    (first, *facts), rows = chunk[0], chunk[1:]
+                    insert_artifact_records(self._butler, {uuid.UUID(first): tuple(facts)})  # type: ignore[dict-item]
+                    component, checksum = self._rows(
+                        f"SELECT component, checksum FROM {table} WHERE dataset_id = '{first}'"
+                    )[0]
+                    (datastore,) = self._rows(
+                        f"SELECT datastore_name FROM {self._table('dataset_location')} "
+                        f"WHERE dataset_id = '{first}'"
+                    )[0]
+                    pattern = first, datastore, component, checksum
+                ends = pattern[2:]
+                self._load(connection, table, columns, (row + ends for row in rows))
             if pattern is None:
                 return
             location = self._table("dataset_location")
-            with self._foreign_keys(connection, [location], n_records):
-                for staged in self._staged.values():
-                    self._rows_changed(
-                        f"INSERT INTO {location} (datastore_name, dataset_id) SELECT :datastore, _id "
-                        f"FROM {staged} WHERE _id <> '{pattern[0]}' "
-                        f"AND _state IN ({State.NEW:d}, {State.REGISTERED:d})",
-                        datastore=pattern[1],
-                    )
+            for staged in self._staged.values():
+                self._rows_changed(
+                    f"INSERT INTO {location} (datastore_name, dataset_id) SELECT :datastore, _id "
+                    f"FROM {staged} WHERE _id <> '{pattern[0]}' "
+                    f"AND _state IN ({State.NEW:d}, {State.REGISTERED:d})",
+                    datastore=pattern[1],
+                )
 
 
 def _as_uuid(value: Any) -> uuid.UUID:
@@ -715,19 +712,30 @@ class _PostgresStaging(Staging):
     def _analyze(self, connection: sqlalchemy.Connection, table: str) -> None:
         connection.execute(sqlalchemy.text(f"ANALYZE {table}"))
 
+    @override
     @contextmanager
-    def _foreign_keys(
-        self, connection: sqlalchemy.Connection, tables: Sequence[str], n_new: int
-    ) -> Iterator[None]:
-        if n_new < _CHECK_AT_END or any(
-            self._rows("SELECT pg_relation_size(CAST(:name AS regclass))", name=table)[0][0]
-            > n_new * _TABLE_RATIO * _ROW_BYTES
-            for table in tables
-        ):
+    def inserting(self, n_new: int, n_records: int, *, exclusive: bool) -> Iterator[None]:
+        types = self._lookup(
+            "dataset_type", "name, tag_association_table", {name for name, _ in self._blocks}
+        )
+        of_datasets = ["dataset", *sorted({tags for (tags,) in types.values()})]
+        counts = dict.fromkeys(of_datasets, n_new) | dict.fromkeys(("records", "dataset_location"), n_records)
+        tables = [self._table(name) for name, count in counts.items() if self._is_much(name, count)]
+        if not tables:
             yield
             return
-        with foreign_keys_at_end(connection, tables):
+        with (
+            self._connection() as connection,
+            foreign_keys_at_end(connection, tables, exclusive=exclusive),
+        ):
             yield
+
+    def _is_much(self, table: str, n_new: int) -> bool:
+        """Whether that many rows are many beside those that a table has."""
+        if n_new < _CHECK_AT_END:
+            return False
+        size = self._rows("SELECT pg_relation_size(CAST(:name AS regclass))", name=self._table(table))
+        return int(size[0][0]) <= n_new * _TABLE_RATIO * _ROW_BYTES
 
 
 class _SqliteStaging(Staging):

@@ -9,7 +9,7 @@ value is new, and where it says something else, it is asked for every dataset.
 
 from __future__ import annotations
 
-__all__ = ["TemplatePaths", "runs_have_folders"]
+__all__ = ["TemplatePaths"]
 
 import contextlib
 import logging
@@ -42,24 +42,6 @@ class _Field(NamedTuple):
     keeps_slash: bool
     positions: tuple[int, ...]
     """Places, among the required dimensions, of those that decide the value."""
-
-
-def runs_have_folders(butler: Butler) -> bool:
-    """Say whether the datastore puts all artifacts of a run below a folder of the run's name.
-
-    Parameters
-    ----------
-    butler : `lsst.daf.butler.Butler`
-        The repository.
-
-    Returns
-    -------
-    below : `bool`
-        Whether all its file templates begin with the run.
-    """
-    templates = file_datastore(butler).templates
-    every = [*templates.templates.values(), templates.default]
-    return all(one is None or one.template.startswith("{run:/}/") for one in every)
 
 
 class TemplatePaths:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["AdvisoryLock", "advisory_lock", "server_encoding"]
+__all__ = ["AdvisoryLock", "advisory_lock", "keep_to_privileges", "server_encoding"]
 
 import contextlib
 import zlib
@@ -120,3 +120,30 @@ def server_encoding(butler: Butler) -> str:
         return "UTF8"
     with database._engine.connect() as connection:
         return str(connection.execute(sqlalchemy.text("SHOW server_encoding")).scalar())
+
+
+def keep_to_privileges(butler: Butler) -> bool:
+    """Let a butler do without temporary tables where the login may make none.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+
+    Returns
+    -------
+    possible : `bool`
+        Whether the release of the butler can do without.
+    """
+    database = butler._registry._db  # type: ignore[attr-defined]
+    if database.dialect.name != "postgresql" or not getattr(database, "supports_temporary_tables", True):
+        return True
+    with database._engine.connect() as connection:
+        statement = "SELECT has_database_privilege(current_database(), 'TEMPORARY')"
+        if connection.execute(sqlalchemy.text(statement)).scalar():
+            return True
+    if not hasattr(database, "_allow_temporary_tables"):
+        return False
+    # As registry.temporary_tables in butler.yaml does.
+    database._allow_temporary_tables = False
+    return True
