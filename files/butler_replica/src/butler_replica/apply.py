@@ -79,8 +79,10 @@ def apply_plan(
         # Whether a commit that failed has happened is unknown: artifacts
         # without datasets are harmless, datasets without artifacts are not.
         if not committing:
-            transfer.undo()
-            _take_back(butler, made)
+            try:
+                transfer.undo()
+            finally:
+                _take_back(butler, made)
         if isinstance(error, ConflictingDefinitionError):
             raise ConflictError(
                 f"{plan.export}: the repository was changed by another process meanwhile ({error}). "
