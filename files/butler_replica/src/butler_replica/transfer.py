@@ -73,11 +73,6 @@ class Transfer:
         self._journal = tempfile.SpooledTemporaryFile(max_size=_BLOCK)  # noqa: SIM115 (closed with this)
 
     @property
-    def writes(self) -> bool:
-        """Whether anything is created."""
-        return self._mode not in ("direct", "none")
-
-    @property
     def needs_space(self) -> bool:
         """Whether the artifacts themselves take room in the repository."""
         return self._mode == "copy"
