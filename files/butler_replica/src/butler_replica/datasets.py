@@ -7,7 +7,6 @@ __all__ = [
     "MissingArtifact",
     "PlannedDatasets",
     "Transferable",
-    "data_id_text",
 ]
 
 import abc
@@ -19,7 +18,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from lsst.daf.butler import Butler, DataCoordinate, DatasetRef, DatasetType
+from lsst.daf.butler import Butler, DatasetRef, DatasetType
 from lsst.resources import ResourcePath
 
 from . import internals
@@ -283,8 +282,3 @@ class PlannedDatasets(abc.ABC):
             f"{self._export.path}: dataset {dataset_id} is {what} in run {run} in the export, and "
             f"{self._butler.get_dataset(dataset_id)} in the repository."
         )
-
-
-def data_id_text(data_id: DataCoordinate) -> str:
-    """Write a data ID as in a message."""
-    return "{" + ", ".join(f"{name}: {value}" for name, value in data_id.required.items()) + "}"

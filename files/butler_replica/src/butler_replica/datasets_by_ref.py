@@ -25,9 +25,9 @@ from .datasets import (
     MissingArtifact,
     PlannedDatasets,
     Transferable,
-    data_id_text,
 )
 from .exports.model import DatasetBlock, DatasetRecord
+from .lookup import data_id_text
 from .rewriting import OUTSIDE
 
 _CHUNK = 10_000

@@ -30,12 +30,12 @@ from .datasets import (
     MissingArtifact,
     PlannedDatasets,
     Transferable,
-    data_id_text,
 )
 from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
 from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
+from .lookup import data_id_text
 from .rewriting import OUTSIDE
 
 _ASSOCIATED = 10_000

@@ -23,6 +23,7 @@ from rich.console import Console
 
 from .errors import ConflictError
 from .geometry import MILLIARCSEC, region_distance
+from .identity import same_value
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -122,7 +123,9 @@ def difference(wanted: DimensionRecord, found: DimensionRecord) -> dict[str, tup
     columns = {}
     for name in wanted.definition.schema.names:
         value, other = getattr(wanted, name), getattr(found, name)
-        if value != other and not (name == "region" and region_distance(value, other) <= MILLIARCSEC):
+        if not same_value(value, other) and not (
+            name == "region" and region_distance(value, other) <= MILLIARCSEC
+        ):
             columns[name] = (value, other)
     return columns
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["RecordLookup"]
+__all__ = ["CHUNK", "RecordLookup", "data_id_text", "stored_records"]
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,10 +19,61 @@ from lsst.daf.butler import (
 from lsst.daf.butler.queries import Query
 from lsst.utils.iteration import chunk_iterable
 
+from .identity import OtherRecords
 from .made_records import NeededRecords
 
-_CHUNK = 10_000
+CHUNK = 10_000
 """Data IDs in one query."""
+
+
+def data_id_text(data_id: DataCoordinate) -> str:
+    """Write a data ID as in a message."""
+    return "{" + ", ".join(f"{name}: {value}" for name, value in data_id.required.items()) + "}"
+
+
+def stored_records(
+    butler: Butler, element: DimensionElement, data_ids: Sequence[DataCoordinate]
+) -> dict[tuple[Any, ...], DimensionRecord]:
+    """Return the records that a repository has for some data IDs.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    element : `lsst.daf.butler.DimensionElement`
+        Dimension element.
+    data_ids : `~collections.abc.Sequence` [ `lsst.daf.butler.DataCoordinate` ]
+        Data IDs of records.
+
+    Returns
+    -------
+    records : `dict`
+        By the required values of their data IDs.
+    """
+    found: dict[tuple[Any, ...], DimensionRecord] = {}
+    for chunk in chunk_iterable(data_ids, CHUNK):
+        with butler.query() as query:
+            for joined in _join(query, element, chunk):
+                for record in joined.dimension_records(element.name):
+                    found[record.dataId.required_values] = record
+    return found
+
+
+def _join(query: Query, element: DimensionElement, data_ids: Sequence[DataCoordinate]) -> Iterable[Query]:
+    columns = (*element.metadata.names, *element.implied.names)
+    if columns or element.spatial or element.temporal or not isinstance(element, Dimension):
+        yield query.join_data_coordinates(data_ids)
+        return
+    # A record that is nothing but its key (group): the butler would answer
+    # from the data IDs alone, without a look at the table.
+    by_parent: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
+    for data_id in data_ids:
+        *parent, value = data_id.required_values
+        by_parent[tuple(parent)].append(value)
+    for key, values in by_parent.items():
+        parents = dict(zip(element.required.names, key, strict=False))
+        column = getattr(query.expression_factory, element.name)
+        yield query.where(column.in_iterable(values), **parents)
 
 
 class RecordLookup:
@@ -33,49 +84,28 @@ class RecordLookup:
     butler : `lsst.daf.butler.Butler`
         The repository.
     records : `~collections.abc.Mapping` [ `str`, `list` ]
-        Records of the export by element.
+        Records of the export by element, those of the repository in their
+        places where it has them.
+    others : `~butler_replica.identity.OtherRecords`
+        Those of the export that datasets must not use.
     needed : `~butler_replica.made_records.NeededRecords`
         Gets those that neither has.
     """
 
     def __init__(
-        self, butler: Butler, records: Mapping[str, list[DimensionRecord]], needed: NeededRecords
+        self,
+        butler: Butler,
+        records: Mapping[str, list[DimensionRecord]],
+        others: OtherRecords,
+        needed: NeededRecords,
     ) -> None:
         self._butler = butler
+        self._others = others
         self._needed = needed
         self._records: dict[str, dict[tuple[Any, ...], DimensionRecord]] = {
             element: {record.dataId.required_values: record for record in found}
             for element, found in records.items()
         }
-
-    def stored(
-        self, element: DimensionElement, data_ids: Sequence[DataCoordinate]
-    ) -> dict[tuple[Any, ...], DimensionRecord]:
-        """Return the records that the repository has for some data IDs."""
-        found: dict[tuple[Any, ...], DimensionRecord] = {}
-        for chunk in chunk_iterable(data_ids, _CHUNK):
-            with self._butler.query() as query:
-                for joined in self._join(query, element, chunk):
-                    for record in joined.dimension_records(element.name):
-                        found[record.dataId.required_values] = record
-        return found
-
-    @staticmethod
-    def _join(query: Query, element: DimensionElement, data_ids: Sequence[DataCoordinate]) -> Iterable[Query]:
-        columns = (*element.metadata.names, *element.implied.names)
-        if columns or element.spatial or element.temporal or not isinstance(element, Dimension):
-            yield query.join_data_coordinates(data_ids)
-            return
-        # A record that is nothing but its key (group): the butler would answer
-        # from the data IDs alone, without a look at the table.
-        by_parent: dict[tuple[Any, ...], list[Any]] = defaultdict(list)
-        for data_id in data_ids:
-            *parent, value = data_id.required_values
-            by_parent[tuple(parent)].append(value)
-        for key, values in by_parent.items():
-            parents = dict(zip(element.required.names, key, strict=False))
-            column = getattr(query.expression_factory, element.name)
-            yield query.where(column.in_iterable(values), **parents)
 
     def rivals(
         self, element: DimensionElement, records: Iterable[DimensionRecord]
@@ -109,7 +139,7 @@ class RecordLookup:
                     yield column, record, other
             for values, known in by_parent.items():
                 parent = dict(zip(parents, values, strict=True))
-                for chunk in chunk_iterable(known, _CHUNK):
+                for chunk in chunk_iterable(known, CHUNK):
                     for other in self._named(element, column, chunk, parent):
                         if getattr(other, column) in known:
                             yield column, known[getattr(other, column)], other
@@ -172,11 +202,17 @@ class RecordLookup:
         wanted : `set` [ `tuple` ]
             Required values of the records.
         user : `str`
-            What needs them, for the message.
+            The dataset type that needs them, for the message.
+
+        Raises
+        ------
+        ConflictError
+            Raised if one is about something else than the repository's.
         """
         element = self._butler.dimensions[name]
         if not element.has_own_table:
             return
+        self._others.check(element, wanted, user)
         self._require(element, wanted, user)
         known = self._records[name]
         for target in element.implied:
@@ -202,7 +238,11 @@ class RecordLookup:
         if unknown:
             group = element.minimal_group
             known.update(
-                self.stored(element, [DataCoordinate.from_required_values(group, key) for key in unknown])
+                stored_records(
+                    self._butler,
+                    element,
+                    [DataCoordinate.from_required_values(group, key) for key in unknown],
+                )
             )
 
     def expand(self, data_id: DataCoordinate) -> DataCoordinate:

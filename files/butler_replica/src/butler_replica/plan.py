@@ -29,16 +29,17 @@ from lsst.daf.butler import (
 
 from .artifacts import make_finder
 from .associations import associations_only
-from .checks import check_plan, check_records
-from .datasets import DatasetContext, PlannedDatasets, data_id_text
+from .checks import check_plan
+from .compared_records import compare_records
+from .datasets import DatasetContext, PlannedDatasets
 from .datasets_by_ref import DatasetsByRef
 from .datasets_staged import StagedDatasets
 from .errors import ConflictError, ExportError
-from .exports.migrate import dataset_type, migrate_dimensions
+from .exports.migrate import dataset_type
 from .exports.model import CollectionItem, ExportFile
 from .internals import Staging, datastore_root
 from .listing import Listing, Placeholders
-from .lookup import RecordLookup
+from .lookup import RecordLookup, data_id_text
 from .made_records import NeededRecords
 
 ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
@@ -222,34 +223,14 @@ class _Planner:
 
     def _plan_dimensions(self) -> None:
         universe = self._butler.dimensions
-        instruments = {
-            str(record.name): str(record.class_name)
-            for record in self._butler.query_dimension_records("instrument", explain=False)
-        }
-        migrated = migrate_dimensions(self._export, universe, instruments)
-        check_records(self._export.path, migrated.records)
-        self.plan.notices += self._export.notices + migrated.notices
+        compared = compare_records(self._butler, self._export)
+        self.plan.notices += self._export.notices + compared.notices
         self._needed = NeededRecords(universe, register=self._options.register)
-        self._records = RecordLookup(self._butler, migrated.records, self._needed)
-        for element, records in migrated.records.items():
-            there = self._records.stored(universe[element], [r.dataId for r in records])
-            new, different = [], []
-            for record in records:
-                existing = there.get(record.dataId.required_values)
-                if existing is None:
-                    new.append(record)
-                elif columns := _differing_columns(existing, record):
-                    different.append((record.dataId, columns))
-            if new:
-                self.plan.dimension_records[element] = new
-                self._check_rivals(universe[element], new)
-                self._records.require_parents(universe[element], new)
-            if different:
-                data_id, columns = different[0]
-                self.plan.notices.append(
-                    f"{len(different)} {element} records differ from those of the repository, which are kept; "
-                    f"for example {data_id_text(data_id)}: {', '.join(columns)}."
-                )
+        self._records = RecordLookup(self._butler, compared.known, compared.others, self._needed)
+        for element, new in compared.new.items():
+            self.plan.dimension_records[element] = new
+            self._check_rivals(universe[element], new)
+            self._records.require_parents(universe[element], new)
 
     def _check_rivals(self, element: DimensionElement, new: list[DimensionRecord]) -> None:
         for column, record, other in self._records.rivals(element, new):
@@ -509,9 +490,3 @@ class _Planner:
         ):
             assert association.timespan is not None  # noqa: S101
             yield association.ref, association.timespan
-
-
-def _differing_columns(existing: DimensionRecord, wanted: DimensionRecord) -> list[str]:
-    """Names of the columns in which two records differ; what the export leaves open is no difference."""
-    before, after = existing.toDict(), wanted.toDict()
-    return [name for name, value in after.items() if value is not None and before.get(name) != value]

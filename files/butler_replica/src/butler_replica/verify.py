@@ -23,6 +23,7 @@ from rich.text import Text
 from .artifacts import ArtifactFinder, make_finder
 from .associations import restrict_associations
 from .chains import plan_collections
+from .compared_records import other_records_used
 from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
 from .evidence import Artifacts, State
@@ -241,6 +242,7 @@ def verify(
             where = f"{check.dataset_type} in {check.run}"
             where = f"import set '{check.set}': {where}" if check.set else where
             result.failures += [f"{where}: {problem}" for problem in check.problems]
+        result.failures += comparison.others
         if orphans := count_orphan_records(butler):
             result.failures.append(f"{orphans} datastore records belong to no registered dataset")
         _check_collections(butler, described, comparison.promises, result)
@@ -331,6 +333,8 @@ class _Comparison:
         self.placeholders = placeholders
         self.covered = np.zeros(len(inventory.ids), dtype=bool)
         self.promises = _Promises()
+        self.others: list[str] = []
+        """Datasets that are of something else than the repository's record of that name."""
 
     def check_set(self, one: ImportSet, paths: Iterable[Path]) -> Iterator[DatasetCheck]:
         """Compare the datasets of one import set, reading its exports one at a time."""
@@ -341,6 +345,7 @@ class _Comparison:
             if one.collections == "associations":
                 known = _registered(self.inventory, {each.bytes for each in export.associated()})
                 export = restrict_associations(export, {uuid.UUID(bytes=each) for each in known})
+            self._check_records(export)
             self.promises.add(export, one.collections)
             finder = make_finder(
                 path,
@@ -363,6 +368,12 @@ class _Comparison:
                     datasets.available.append(np.array(available, dtype=bool))
         for group in sorted(promised):
             yield self._check_group(one, group, promised[group])
+
+    def _check_records(self, export: ExportFile) -> None:
+        try:
+            self.others += other_records_used(self.butler, export)
+        except ReplicaError as error:
+            self.others.append(str(error).rstrip("."))
 
     def _states(self, where: NDArray[np.intp]) -> NDArray[np.uint8]:
         state = np.zeros(len(where), dtype=np.uint8)

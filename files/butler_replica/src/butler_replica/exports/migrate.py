@@ -38,6 +38,9 @@ class MigratedDimensions:
     records: dict[str, list[DimensionRecord]] = field(default_factory=dict)
     """Records by element name; elements in the order in which they can be inserted."""
 
+    repeated: list[tuple[DimensionRecord, DimensionRecord]] = field(default_factory=list)
+    """Records of one data ID; the last of them is in ``records``."""
+
     notices: list[str] = field(default_factory=list)
     """What a reader should know of the migration."""
 
@@ -91,7 +94,9 @@ def migrate_dimensions(
             f"the repository's is {universe.namespace!r}.",
             remedy="Such records cannot be converted.",
         )
-    return MigratedDimensions(_make_records(export, rows, universe), notices)
+    migrated = MigratedDimensions(notices=notices)
+    _make_records(export, rows, universe, migrated)
+    return migrated
 
 
 def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionUniverse) -> DatasetType:
@@ -284,8 +289,8 @@ def _day_obs_offset(class_name: str | None, date: astropy.time.Time) -> int | No
 
 
 def _make_records(
-    export: ExportFile, rows: Rows, universe: DimensionUniverse
-) -> dict[str, list[DimensionRecord]]:
+    export: ExportFile, rows: Rows, universe: DimensionUniverse, migrated: MigratedDimensions
+) -> None:
     unknown = [name for name in rows if name not in universe.elements.names]
     if unknown:
         raise ExportError(
@@ -294,7 +299,6 @@ def _make_records(
             "repository does not have.",
             remedy=_NEWER,
         )
-    records: dict[str, list[DimensionRecord]] = {}
     for element in universe.sorted(rows):
         made: dict[Any, DimensionRecord] = {}
         texts = [column.name for column in element.schema.all if column.type == "string"]
@@ -309,6 +313,8 @@ def _make_records(
                 )
             try:
                 record = element.RecordClass(**row)
+                if (before := made.get(record.dataId.required_values)) is not None:
+                    migrated.repeated.append((before, record))
                 made[record.dataId.required_values] = record
             except (TypeError, ValueError, KeyError, AttributeError) as error:
                 raise ExportError(
@@ -317,5 +323,4 @@ def _make_records(
                     where=f"{element.name} record {number}",
                     remedy=_NEWER if export.universe_version > universe.version else _CORRECT,
                 ) from error
-        records[element.name] = list(made.values())
-    return records
+        migrated.records[element.name] = list(made.values())
