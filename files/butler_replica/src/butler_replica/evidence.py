@@ -64,7 +64,8 @@ class Found(NamedTuple):
 
     state: State
     path: str | None
-    """Absolute path of the file; `None` without one on this machine."""
+    """Absolute path of the file; `None` without one on this machine. Unless looked at closely, symbolic links are
+    followed."""
 
     reason: str = ""
     """What is wrong with it; empty where nothing is, or where it was only asked for."""
@@ -132,7 +133,8 @@ class Artifacts:
         if is_remote(row.path) or not isinstance(path := self._locate(row.path), str):
             return _NOT_LOOKED_AT
         if not self._closely:
-            return Found(State.STORED if self._listing.exists(path) else State.DANGLING, path)
+            path, is_there = self._listing.follow(path)
+            return Found(State.STORED if is_there else State.DANGLING, path)
         try:
             state, reason = self._look(row, path)
         except ArtifactError as error:
@@ -159,8 +161,12 @@ class Artifacts:
         return (State.EMPTIED if reason else State.ALTERED), f"{size} bytes, recorded are {row.size}"
 
     def _is_readable(self, path: str) -> bool:
-        # Root may read everything, but a file that nobody else may is one that the repository's users cannot.
-        return os.access(path, os.R_OK) and not (self._is_root and not os.stat(path).st_mode & 0o444)  # noqa: PTH116
+        if self._is_root:
+            # Root may read everything, but a file that nobody else may is one that the repository's users cannot.
+            # On a network file system root may not even be root.
+            mode = os.stat(path).st_mode  # noqa: PTH116 - a Path costs more than the system call
+            return bool(mode & 0o004) or (bool(mode & 0o444) and os.access(path, os.R_OK))
+        return os.access(path, os.R_OK)
 
     def _look_into(self, path: str, member: str) -> FoundFile:
         """Look at one file of an archive."""

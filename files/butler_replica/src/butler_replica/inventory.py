@@ -106,7 +106,8 @@ def take_inventory(butler: Butler, *, closely: bool = False, places: bool = Fals
     closely : `bool`, optional
         Look at each file, too; otherwise it counts whatever it holds.
     places : `bool`, optional
-        Note in which folders artifacts are, and in which some are missing.
+        Note in which folders artifacts are, and in which some are missing;
+        not together with ``closely``.
 
     Returns
     -------
@@ -114,9 +115,8 @@ def take_inventory(butler: Butler, *, closely: bool = False, places: bool = Fals
         Every dataset that is registered. A disassembled dataset is as good as
         the worst of its artifacts.
     """
-    listing = Listing()
-    artifacts = Artifacts(butler, listing, closely=closely)
-    noted = Places(listing) if places else None
+    artifacts = Artifacts(butler, Listing(), closely=closely)
+    noted = Places() if places else None
     groups: dict[Group, int] = {}
     ids: list[NDArray[np.bytes_]] = []
     group: list[NDArray[np.int32]] = []

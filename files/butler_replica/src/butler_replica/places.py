@@ -16,8 +16,6 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from .listing import Listing
-
 
 class Unseen(NamedTuple):
     """A folder that shows nothing of what is recorded in it and below it."""
@@ -31,16 +29,9 @@ class Unseen(NamedTuple):
 
 
 class Places:
-    """Folders in which artifacts are, or should be.
+    """Folders in which artifacts are, or should be."""
 
-    Parameters
-    ----------
-    listing : `Listing`
-        Which files there are.
-    """
-
-    def __init__(self, listing: Listing) -> None:
-        self._listing = listing
+    def __init__(self) -> None:
         self._real: dict[str, str] = {}
         self._witnesses: dict[str, str] = {}
         """Of each folder with artifacts, one that is there."""
@@ -54,14 +45,12 @@ class Places:
         Parameters
         ----------
         path : `str`
-            Absolute path; where that is a symbolic link, the artifact is
-            where it leads to.
+            Absolute path of the file itself, symbolic links followed.
         group : `int`
             The group of datasets that it belongs to.
         is_there : `bool`
             Whether there is a file.
         """
-        path, _ = self._listing.follow(path)
         folder = self._real_folder(os.path.dirname(path))  # noqa: PTH120
         if not is_there:
             self._missing[folder, group] += 1
