@@ -54,7 +54,7 @@ test: ## everything that must pass; as root it installs what is missing (Docker 
 
 .PHONY: test-fast
 test-fast: lint ## lint and the fast unit tests: no Docker, no PostgreSQL
-	@cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 pytest -n $(JOBS) -m "not slow and not postgres" $(PYTEST_ARGS)
+	@cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 pytest -n $(JOBS) -m "not slow and not thorough and not postgres" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation against the source
@@ -74,10 +74,10 @@ unit: venv ## all tests of the package, those against a real PostgreSQL included
 	cd $(PACKAGE) && pytest -n $(JOBS) $(PYTEST_ARGS)
 
 .PHONY: floor
-floor: ## the fast tests with the oldest lsst-daf-butler
+floor: ## what depends on the release, with the oldest lsst-daf-butler
 	@tools/venv "$(VENV_FLOOR)" -r requirements/floor.txt -e '$(PACKAGE)[postgres,test]'
-	cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 "$(FLOOR_BIN)/pytest" -n $(JOBS) -m "not slow and not postgres" $(PYTEST_ARGS)
-	@# What depends on the release also runs on PostgreSQL.
+	cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 "$(FLOOR_BIN)/pytest" -n $(JOBS) -m "release and not slow and not postgres" $(PYTEST_ARGS)
+	@# What works on tables also runs on PostgreSQL.
 	cd $(PACKAGE) && "$(FLOOR_BIN)/pytest" -n $(JOBS) -m postgres tests/test_internals.py tests/test_bulk_dimensions.py tests/test_equal_to_stock.py $(PYTEST_ARGS)
 
 .PHONY: molecule

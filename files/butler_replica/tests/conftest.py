@@ -19,9 +19,9 @@ from lsst.daf.butler import Butler, CollectionType, Config
 
 from postgres_server import PostgresServer, temporary_server
 from small_repository import add_datasets, certify
-from surroundings import pytest_configure, pytest_terminal_summary
+from surroundings import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
 
-__all__ = ["pytest_configure", "pytest_terminal_summary"]
+__all__ = ["pytest_collection_modifyitems", "pytest_configure", "pytest_terminal_summary"]
 
 EMPTY_DATABASE = "empty_repository"
 """Database of an empty repository."""
@@ -39,13 +39,6 @@ def do_not_wait_for_the_disk(connection: Any, _: Any) -> None:
     """Let SQLite leave its files to the kernel: nobody cuts the power."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark as ``postgres`` whatever starts the server."""
-    for item in items:
-        if "postgres_server" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.postgres)
 
 
 @pytest.fixture(scope="session")

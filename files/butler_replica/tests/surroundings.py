@@ -12,6 +12,20 @@ import pytest
 IGNORED_WHERE_STARTED = (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM)
 """Signals that ``nohup``, or a shell that starts something in the background, has ignored by all that follows."""
 
+OF_THE_RELEASE = {
+    *("test_associations", "test_bulk_dimensions", "test_calibration_labels", "test_equal_to_stock"),
+    *("test_import", "test_internals", "test_inventory", "test_migrate", "test_open_chains", "test_staged"),
+    *("test_templates", "test_visits"),
+}
+"""Modules whose tests depend on the release of lsst-daf-butler: ``release``."""
+
+THOROUGH = {
+    *("test_calibration_labels", "test_compare", "test_equal_to_stock", "test_export_forms"),
+    *("test_hostile_names", "test_hostile_paths", "test_made_records", "test_migrate", "test_official"),
+    *("test_open_chains", "test_playbooks", "test_prune_situations", "test_sample", "test_staged"),
+}
+"""Modules of long tables and of comparisons with the stock butler: ``thorough``."""
+
 
 def _is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
@@ -26,6 +40,17 @@ def pytest_configure(config: pytest.Config) -> None:
             if signal.getsignal(number) is signal.SIG_IGN:
                 # A signal that is ignored stays so in every child, one that has a handler does not.
                 signal.signal(number, lambda *_: None)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what starts the server as ``postgres``, and the tests of some modules."""
+    for item in items:
+        if "postgres_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.postgres)
+        if item.path.stem in OF_THE_RELEASE:
+            item.add_marker(pytest.mark.release)
+        if item.path.stem in THOROUGH:
+            item.add_marker(pytest.mark.thorough)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
