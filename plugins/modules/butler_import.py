@@ -178,6 +178,10 @@ files:
   returned: success
   type: list
   elements: dict
+artifacts_renewed:
+  description: Number of datasets that were stored already, whose artifact was lost or lay elsewhere, and is there now.
+  returned: success
+  type: int
 missing:
   description: The first artifacts that are missing.
   returned: success

@@ -23,8 +23,9 @@ from lsst.resources import ResourcePath
 
 from . import internals
 from .artifacts import ArtifactFinder, FoundArtifact
-from .errors import ArtifactError, ConflictError, ExportError
+from .errors import ArtifactError, ConflictError, ExportError, ReplicaError
 from .exports.model import DatasetBlock, ExportFile
+from .listing import Listing
 from .lookup import RecordLookup
 
 if TYPE_CHECKING:
@@ -109,6 +110,10 @@ class PlannedDatasets(abc.ABC):
         self.artifacts_added = 0
         """Those of them that the repository has already."""
 
+        self.artifacts_renewed = 0
+        """Those that the repository has stored already, but whose artifact was no longer where it has it."""
+
+        self._in_place = Listing()
         self.n_missing = 0
         self.outside = 0
         """Those of them that are there, maybe, where none may be taken from."""
@@ -154,6 +159,14 @@ class PlannedDatasets(abc.ABC):
         """Forget what is kept in the database."""
 
     # For both ways
+
+    def _is_lost(self, recorded: str) -> bool:
+        """Say whether a stored artifact is gone, or a link to one leads nowhere, as far as can be seen."""
+        try:
+            place = self._locations.find(recorded)
+            return isinstance(place, str) and not self._in_place.exists(place)
+        except ReplicaError:
+            return False
 
     def _find(self, path: str | None) -> FoundArtifact:
         return UNNAMED if path is None else self._context.finder.find(path)

@@ -64,6 +64,8 @@ class DatasetsByRef(PlannedDatasets):
         self._new: dict[tuple[str, str], dict[uuid.UUID, DatasetRef]] = defaultdict(dict)
         self._artifacts: dict[uuid.UUID, _Artifact] = {}
         self._refs: dict[uuid.UUID, DatasetRef | None] = {}
+        self._again: set[uuid.UUID] = set()
+        """Datasets that are there and get a datastore record."""
 
     @override
     def require_records(self) -> None:
@@ -102,6 +104,7 @@ class DatasetsByRef(PlannedDatasets):
 
     @override
     def insert_artifact_records(self) -> None:
+        internals.forget_artifacts(self._butler, self._again)
         internals.insert_artifact_records(
             self._butler,
             {
@@ -154,7 +157,10 @@ class DatasetsByRef(PlannedDatasets):
         dataset_type = self._context.dataset_types[block.dataset_type]
         there = self._existing(dataset_type, block.run, [ref for group in groups for ref in group])
         registered = [ref for group in groups for ref in group if ref.id in there]
-        unstored = {ref.id for ref in registered} - internals.stored_datasets(self._butler, registered)
+        known = internals.stored_datasets(self._butler, registered)
+        unstored = {ref.id for ref in registered} - known
+        recorded = internals.recorded_paths(self._butler, known)
+        lost = {dataset_id for dataset_id, path in recorded.items() if self._is_lost(path)}
         for group, record in zip(groups, block.records, strict=True):
             source, size, reason = self._find(record.path)
             # What the export repeats counts once.
@@ -171,10 +177,13 @@ class DatasetsByRef(PlannedDatasets):
             self._refs.update((ref.id, ref) for ref in refs if ref.id not in self._refs)
             if added:
                 self._new[block.dataset_type, block.run].update((ref.id, ref) for ref in added)
-            stored = tuple(ref for ref in refs if ref.id not in there or ref.id in unstored)
+            stored = tuple(ref for ref in refs if ref.id not in there or ref.id in unstored or ref.id in lost)
             if size is not None and stored:
                 self._artifacts[stored[0].id] = self._place(group[0], stored, record, source, size)
-                self.artifacts_added += len(stored) - len(added)
+                self._again.update({ref.id for ref in stored} & there)
+                renewed = sum(ref.id in lost for ref in stored)
+                self.artifacts_renewed += renewed
+                self.artifacts_added += len(stored) - len(added) - renewed
 
     def _existing(self, dataset_type: DatasetType, run: str, refs: list[DatasetRef]) -> set[uuid.UUID]:
         """Ids of those datasets that are there; another id for a data ID is an error."""

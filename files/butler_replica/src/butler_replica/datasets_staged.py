@@ -12,7 +12,7 @@ import itertools
 import uuid
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -203,19 +203,30 @@ class StagedDatasets(PlannedDatasets):
                 self.inserted[self._groups[block]] += count
             else:
                 self.present += count
-        if states - {State.STORED}:
+        lost = self._lost() if State.STORED in states else array("q")
+        if states - {State.STORED} or lost:
             self._states = staging.states(self._export.n_datasets)
-            self._find_artifacts()
+            self._states[lost] = State.REGISTERED
+            self._find_artifacts(set(lost))
         self._check_missing()
 
-    def _find_artifacts(self) -> None:
-        """Look for the artifacts of datasets that have none in the datastore."""
-        changes: dict[State, array[int]] = {state: array("q") for state in (State.LEFT_OUT, State.BARE)}
+    def _lost(self) -> array[int]:
+        """Positions of stored datasets whose artifact is not where the datastore has it."""
+        lost = array("q")
+        for rows in self._staging.recorded():
+            lost.extend(number for number, path in rows if self._is_lost(path))
+        return lost
+
+    def _find_artifacts(self, lost: Set[int]) -> None:
+        """Look for the artifacts of datasets that have none in the datastore, or none any more."""
+        changes: dict[State, array[int]] = {
+            state: array("q") for state in (State.LEFT_OUT, State.BARE, State.REGISTERED)
+        }
         for part in self._parts():
             wanted = np.isin(self._states[part.number : part.number + len(part.chunk.ids)], _TO_BRING)
             found: list[FoundArtifact | None] = [None] * len(part.chunk.paths)
             if wanted.any():
-                self._look(part, wanted.tolist(), found, changes)
+                self._look(part, wanted.tolist(), found, lost, changes)
             self._places.append(
                 self._found.write([None if one is None else (one.source, one.size) for one in found])
             )
@@ -227,6 +238,7 @@ class StagedDatasets(PlannedDatasets):
         part: _Part,
         wanted: list[bool],
         found: list[FoundArtifact | None],
+        lost: Set[int],
         changes: Mapping[State, array[int]],
     ) -> None:
         group = self._groups[part.block.number]
@@ -238,6 +250,13 @@ class StagedDatasets(PlannedDatasets):
             if one is None:
                 one = found[artifact] = self._find(part.chunk.paths[artifact])
             is_new = self._states[part.number + n] == State.NEW
+            if part.number + n in lost:
+                if one.size is None:
+                    self._states[part.number + n] = State.STORED
+                    continue
+                changes[State.REGISTERED].append(part.number + n)
+                self.artifacts_renewed += 1
+                self.artifacts_added -= 1
             if one.size is not None:
                 if self._options.transfer == "none":
                     self._recorded_in_place(one.source)
@@ -395,6 +414,8 @@ class StagedDatasets(PlannedDatasets):
 
     @override
     def insert_artifact_records(self) -> None:
+        if self.artifacts_added or self.artifacts_renewed:
+            self._staging.forget_records()
         if self.stored:
             self._staging.insert_records(self._records.read(place) for place in self._record_places)
 

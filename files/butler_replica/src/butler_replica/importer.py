@@ -45,6 +45,9 @@ class FileResult:
     artifacts_added: int
     """Datasets among them that were registered before, without artifact."""
 
+    artifacts_renewed: int
+    """Datasets among them that were stored before, and whose artifact was lost, or lay elsewhere."""
+
     dimension_records: int
     """New dimension records."""
 
@@ -106,6 +109,7 @@ class ImportResult:
                 name: self.total(name)
                 for name in ("found", "inserted", "present", "missing", "stored", "artifacts_added")
             },
+            "artifacts_renewed": self.total("artifacts_renewed"),
             "dimension_records": self.total("dimension_records"),
             "associations": self.total("associations"),
             "associations_dropped": self.total("associations_dropped"),
@@ -130,7 +134,7 @@ class ImportResult:
         for file in self.files:
             lines += [visible(f"dataset type {name}") for name in file.dataset_types]
             lines += [visible(f"collection {name}") for name in file.collections]
-        for label in ("dimension_records", "artifacts_added", "associations"):
+        for label in ("dimension_records", "artifacts_added", "artifacts_renewed", "associations"):
             if count := self.total(label):
                 lines.append(f"{label.replace('_', ' ')}: {count}")
         lines += [visible(f"chain {name} -> {', '.join(children)}") for name, children in self.chains.items()]
@@ -165,6 +169,8 @@ class ImportResult:
             console.print(
                 f"Associations: {self.total('associations'):,}; {dropped:,} left out, whose datasets are not here."
             )
+        if renewed := self.total("artifacts_renewed"):
+            console.print(f"{renewed:,} of these artifacts were no longer where the repository had them.")
         for missing in self.missing[:10]:
             console.print(
                 f"  missing: {missing.path} ({missing.reason})", markup=False, highlight=False, soft_wrap=True
@@ -418,6 +424,7 @@ class _Importer:
                 missing=datasets.n_missing,
                 stored=datasets.stored,
                 artifacts_added=datasets.artifacts_added,
+                artifacts_renewed=datasets.artifacts_renewed,
                 dimension_records=sum(len(records) for records in plan.dimension_records.values()),
                 dataset_types=[kind.name for kind in plan.dataset_types],
                 collections=[item.name for item in plan.collections],

@@ -7,9 +7,11 @@ __all__ = [
     "datastore_root",
     "default_formatter",
     "file_datastore",
+    "forget_artifacts",
     "insert_artifact_records",
     "insert_datasets",
     "known_dataset_ids",
+    "recorded_paths",
     "stored_datasets",
     "supports_temporary_tables",
     "template_path",
@@ -24,8 +26,9 @@ from typing import Any
 import sqlalchemy
 from lsst.daf.butler import Butler, DatasetRef, StorageClass
 from lsst.daf.butler.datastore.record_data import DatastoreRecordData
-from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
+from lsst.daf.butler.datastore.stored_file_info import NULLSTR, StoredFileInfo
 from lsst.daf.butler.datastores.fileDatastore import FileDatastore
+from lsst.daf.butler.registry.interfaces import FakeDatasetRef
 
 from ..errors import RepositoryError
 
@@ -174,6 +177,50 @@ def stored_datasets(butler: Butler, refs: Iterable[DatasetRef]) -> set[uuid.UUID
         known = butler._datastore.knows_these(chunk)
         stored.update(ref.id for ref, knows in known.items() if knows)
     return stored
+
+
+def recorded_paths(butler: Butler, ids: Iterable[uuid.UUID]) -> dict[uuid.UUID, str]:
+    """Return what the datastore has recorded of the artifacts of some datasets.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ids : `~collections.abc.Iterable` [ `uuid.UUID` ]
+        Dataset ids.
+
+    Returns
+    -------
+    paths : `dict` [ `uuid.UUID`, `str` ]
+        Path of each record that is that of a whole dataset.
+    """
+    records = getattr(file_datastore(butler), "_table", None)
+    if records is None:
+        return {}
+    table = records._table
+    database = butler._registry._db  # type: ignore[attr-defined]
+    paths: dict[uuid.UUID, str] = {}
+    for chunk in _batched(ids):
+        query = sqlalchemy.select(table.columns.dataset_id, table.columns.path).where(
+            table.columns.dataset_id.in_(chunk), table.columns.component == NULLSTR
+        )
+        with database.query(query) as rows:
+            paths.update((row[0], row[1]) for row in rows)
+    return paths
+
+
+def forget_artifacts(butler: Butler, ids: Iterable[uuid.UUID]) -> None:
+    """Remove what the datastore has recorded of some datasets, complete or not, and touch no artifact.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository, in a transaction.
+    ids : `~collections.abc.Iterable` [ `uuid.UUID` ]
+        Dataset ids.
+    """
+    for chunk in _batched(ids):
+        butler._datastore.forget([FakeDatasetRef(one) for one in chunk])  # type: ignore[misc]
 
 
 def supports_temporary_tables(butler: Butler) -> bool:

@@ -23,6 +23,7 @@ import numpy as np
 import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler, DatasetRef, DimensionGroup
+from lsst.daf.butler.datastore.stored_file_info import NULLSTR
 from numpy.typing import NDArray
 from typing_extensions import override
 
@@ -72,7 +73,7 @@ class State(IntEnum):
     """In the registry, with a datastore record."""
 
     REGISTERED = 2
-    """In the registry, without a datastore record."""
+    """In the registry, without a datastore record, or with one that is to be made anew."""
 
     TAKEN = 3
     """Its ID is that of something else in the registry."""
@@ -536,6 +537,30 @@ class Staging:
             f"WHEN {stored} THEN {State.STORED:d} ELSE {State.REGISTERED:d} END"
         )
 
+    def recorded(self) -> Iterator[Sequence[tuple[int, str]]]:
+        """Yield position and recorded path of the datasets that are stored, some thousand at a time."""
+        records = self._tables.get("records")
+        for table in self._staged.values() if records else ():
+            with self._connection() as connection:
+                result = connection.execute(
+                    sqlalchemy.text(
+                        f"SELECT s._n, r.path FROM {table} s JOIN {self._table('records')} r ON r.dataset_id = s._id "
+                        f"WHERE s._state = {State.STORED:d} AND r.component = '{NULLSTR}' ORDER BY s._n"
+                    ),
+                    execution_options={"stream_results": True},
+                )
+                for rows in result.partitions(_LOADED):
+                    yield [(row[0], row[1]) for row in rows]
+
+    def forget_records(self) -> None:
+        """Remove what the datastore has of datasets that are `State.REGISTERED`, complete or not."""
+        for table in ("records", "dataset_location"):
+            for staged in self._staged.values():
+                self._rows_changed(
+                    f"DELETE FROM {self._table(table)} WHERE dataset_id IN "
+                    f"(SELECT _id FROM {staged} WHERE _state = {State.REGISTERED:d})"
+                )
+
     def set_states(self, numbers: Mapping[State, Sequence[int]]) -> None:
         """Change the state of some datasets.
 
@@ -682,7 +707,8 @@ class Staging:
                 self._rows_changed(
                     f"INSERT INTO {location} (datastore_name, dataset_id) SELECT :datastore, _id "
                     f"FROM {staged} WHERE _id <> '{pattern[0]}' "
-                    f"AND _state IN ({State.NEW:d}, {State.REGISTERED:d})",
+                    f"AND _state IN ({State.NEW:d}, {State.REGISTERED:d}) AND EXISTS "
+                    f"(SELECT 1 FROM {table} r WHERE r.dataset_id = {staged}._id)",
                     datastore=pattern[1],
                 )
 
