@@ -265,6 +265,39 @@ def test_export_newer_than_the_repository(tmp_path: Path, new: Document) -> None
     assert import_exports(tmp_path / "repo", [export], missing="register").changed
 
 
+@pytest.mark.parametrize("only", ["dimension", "dataset_type", "collection"])
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (
+            {"universe_version": 99},
+            r"universe 99 of dimensions; the newest .* knows is \d+\. Install a newer",
+        ),
+        (
+            {"universe_namespace": "skao"},
+            r"the universe of dimensions 'skao'; the repository's is 'daf_butler'",
+        ),
+        ({"universe_namespace": "skao", "universe_version": 99}, "'skao'"),
+    ],
+)
+def test_unknown_universe(
+    make_repository: Callable[..., Repository],
+    tmp_path: Path,
+    new: Document,
+    only: str,
+    header: dict[str, object],
+    words: str,
+) -> None:
+    """Refused whatever the file holds: what fits may have another meaning there."""
+    repository = make_repository()
+    rows = registry_tables(repository)
+    data = [item for item in new["data"] if item["type"] == only]
+    export = write({**new, **header, "data": data}, tmp_path / "unknown.yaml")
+    with pytest.raises(ExportError, match=rf"unknown\.yaml: .*{words}"):
+        import_exports(repository, [export], missing="register")
+    assert registry_tables(repository) == rows
+
+
 def test_storage_class_of_another_stack(repository: Repository, tmp_path: Path, new: Document) -> None:
     """An unknown storage class is an error with a remedy, and the remedy helps."""
     (tmp_path / "4.yaml").write_text("{}")

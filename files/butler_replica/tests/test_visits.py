@@ -12,10 +12,13 @@ from lsst.sphgeom import LonLat, UnitVector3d
 from butler_replica.cli import main
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.geometry import ARCSEC, MILLIARCSEC, polygon, region_distance, vertices
+from butler_replica.importer import import_exports
 from butler_replica.instrument import register_instrument
 from butler_replica.skymap import DC2_SKYMAP, register_skymap
 from butler_replica.visits import FocalPlane, define_visits, is_visit, visit_records
+from exports_for_tests import write_raws
 from observations import POINTINGS, RAW, add_raws, exposure_record
+from registry_tables import registry_tables
 
 UNIVERSE = DimensionUniverse()
 TABLES = ("visit_system", "visit", "visit_definition", "visit_system_membership", "visit_detector_region")
@@ -283,3 +286,17 @@ def test_command(make_repository):
     shown = CliRunner().invoke(main, [*arguments, "--focal-plane", "2024"])
     assert shown.exit_code == 0
     assert "2 visits are there with other values, and were kept" in shown.output
+
+
+def test_raws_of_another_instrument(repository, tmp_path):
+    """No remedy that ends with a foreign instrument in the repository."""
+    import_exports(repository, [write_raws(tmp_path / "raws", exposures=1, detectors=1)])
+    before = registry_tables(repository)
+    for dry_run in (True, False):
+        with pytest.raises(RepositoryError) as caught:
+            define_visits(str(repository), "Cam/raw/all", dry_run=dry_run)
+        assert "the raw data there are of Cam." in str(caught.value)
+        assert "LSSTCam-imSim only" in str(caught.value)
+        assert "'butler define-visits' of the Science Pipelines" in str(caught.value)
+        assert "butler-replica instrument" not in str(caught.value)
+    assert registry_tables(repository) == before

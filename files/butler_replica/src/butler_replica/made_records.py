@@ -61,6 +61,14 @@ def make_records(
     return {key: record for record in records if (key := record.dataId.required_values) in wanted}
 
 
+_MAKERS = {
+    **dict.fromkeys(("instrument", "detector", "physical_filter"), "butler register-instrument"),
+    **dict.fromkeys(("skymap", "tract", "patch"), "butler register-skymap"),
+    "visit": "butler define-visits",
+}
+"""What makes dimension records of any instrument and sky map."""
+
+
 class NeededRecords:
     """Dimension records that are needed and that neither an export nor the repository has.
 
@@ -152,7 +160,11 @@ class NeededRecords:
             self._line(element, self._lacking[element.name])
             for element in self._universe.sorted(self._lacking)
         ]
-        lines.append("Import the export that has them first, or register them.")
+        commands = {_MAKERS[name]: None for name in self._lacking if name in _MAKERS}
+        lines.append(
+            "Import the export that has them first"
+            + (f", or make them with the Science Pipelines ({', '.join(commands)})." if commands else ".")
+        )
         if self._other_skymap:
             lines.append(
                 f"The skymap {DC2_SKYMAP.name} that is there is another one than the skymap of DC2, which could "

@@ -408,12 +408,19 @@ def exposures_with_raws(
                 dataset_type, [collections] if isinstance(collections, str) else collections
             )
             records = list(found.where(instrument=INSTRUMENT).dimension_records("exposure"))
+            others = () if records else {data_id["instrument"] for data_id in found.data_ids(["instrument"])}
     except (MissingDatasetTypeError, MissingCollectionError) as error:
         if not must_exist:
             return []
         raise RepositoryError(
             f"{repo}: there is no raw data to define visits for: {error} Import the raw data first."
         ) from error
+    if others:
+        raise RepositoryError(
+            f"{repo}: the raw data there are of {', '.join(sorted(map(str, others)))}. Visits are defined here for "
+            f"{INSTRUMENT} only; those of other instruments are made by 'butler define-visits' of the Science "
+            "Pipelines, or come with exports that have them."
+        )
     return sorted(records, key=lambda record: int(record.dataId["exposure"]))
 
 

@@ -71,29 +71,21 @@ def migrate_dimensions(
         Raised if an element or a column is not known to the universe, or if
         what is needed for a migration is not in the records.
     """
+    _check_universe(export, universe)
     rows: Rows = {
         element: [dict(row) for row in element_rows] for element, element_rows in export.dimensions.items()
     }
-    notices: list[str] = []
-    if export.universe_namespace == universe.namespace:
-        try:
-            classes: dict[str, str | None] = {**instrument_classes}
-            classes.update((row["name"], row.get("class_name")) for row in rows.get("instrument", ()))
-            notices = _migrate(rows, export.universe_version, universe, classes)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise ExportError(
-                export.path,
-                f"has visits or exposures that cannot be brought from universe {export.universe_version} to "
-                f"{universe.version} ({type(error).__name__}: {error}).",
-                remedy="Is the file complete? Copy or export it again.",
-            ) from error
-    elif rows:
+    try:
+        classes: dict[str, str | None] = {**instrument_classes}
+        classes.update((row["name"], row.get("class_name")) for row in rows.get("instrument", ()))
+        notices = _migrate(rows, export.universe_version, universe, classes)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ExportError(
             export.path,
-            f"has dimension records of the universe {export.universe_namespace!r}; "
-            f"the repository's is {universe.namespace!r}.",
-            remedy="Such records cannot be converted.",
-        )
+            f"has visits or exposures that cannot be brought from universe {export.universe_version} to "
+            f"{universe.version} ({type(error).__name__}: {error}).",
+            remedy="Is the file complete? Copy or export it again.",
+        ) from error
     migrated = MigratedDimensions(notices=notices)
     _make_records(export, rows, universe, migrated)
     return migrated
@@ -131,7 +123,7 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
             export.path,
             f"dataset type {item.name!r} has the dimensions {', '.join(unknown)}, which universe "
             f"{universe.version} of this repository does not have.",
-            remedy=_NEWER,
+            remedy=_remedy(export, universe),
         )
     if item.storage_class not in StorageClassFactory():
         raise ExportError(
@@ -151,6 +143,26 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
         )
     except (ValueError, TypeError) as error:
         raise ExportError(export.path, f"dataset type {item.name!r} cannot be made: {error}.") from error
+
+
+def _check_universe(export: ExportFile, universe: DimensionUniverse) -> None:
+    """Refuse what nobody here can know: columns that fit may mean something else by then."""
+    if export.universe_namespace != universe.namespace:
+        raise ExportError(
+            export.path,
+            f"is of the universe of dimensions {export.universe_namespace!r}; the repository's is "
+            f"{universe.namespace!r}.",
+            remedy="What is of one cannot be converted to the other: make a repository with that universe.",
+        )
+    known = max(universe.version, DimensionUniverse().version)
+    if export.universe_version > known:
+        raise ExportError(
+            export.path,
+            f"is of universe {export.universe_version} of dimensions; the newest that this lsst-daf-butler knows is "
+            f"{known}.",
+            remedy="Install a newer lsst-daf-butler and make the repository with it, or export again with an older "
+            "one.",
+        )
 
 
 _CORRECT = "Correct it in a copy of the export."
@@ -288,6 +300,10 @@ def _day_obs_offset(class_name: str | None, date: astropy.time.Time) -> int | No
     return None if offset is None else round(offset.to_value("s"))
 
 
+def _remedy(export: ExportFile, universe: DimensionUniverse) -> str:
+    return _NEWER if export.universe_version > universe.version else _CORRECT
+
+
 def _make_records(
     export: ExportFile, rows: Rows, universe: DimensionUniverse, migrated: MigratedDimensions
 ) -> None:
@@ -297,7 +313,7 @@ def _make_records(
             export.path,
             f"has records of {', '.join(unknown)}, which universe {universe.version} of this "
             "repository does not have.",
-            remedy=_NEWER,
+            remedy=_remedy(export, universe),
         )
     for element in universe.sorted(rows):
         made: dict[Any, DimensionRecord] = {}
@@ -321,6 +337,6 @@ def _make_records(
                     export.path,
                     f"does not fit universe {universe.version} of this repository: {str(error).rstrip('.')}.",
                     where=f"{element.name} record {number}",
-                    remedy=_NEWER if export.universe_version > universe.version else _CORRECT,
+                    remedy=_remedy(export, universe),
                 ) from error
         migrated.records[element.name] = list(made.values())
