@@ -20,9 +20,16 @@ OF_THE_RELEASE = {
 """Modules whose tests depend on the release of lsst-daf-butler: ``release``."""
 
 THOROUGH = {
-    *("test_calibration_labels", "test_compare", "test_equal_to_stock", "test_export_forms"),
+    *("test_calibration_labels", "test_checks", "test_compare", "test_equal_to_stock", "test_export_forms"),
     *("test_hostile_names", "test_hostile_paths", "test_made_records", "test_migrate", "test_official"),
-    *("test_open_chains", "test_playbooks", "test_prune_situations", "test_sample", "test_staged"),
+    *(
+        "test_open_chains",
+        "test_playbooks",
+        "test_prune_situations",
+        "test_sample",
+        "test_staged",
+        "test_writing",
+    ),
 }
 """Modules of long tables and of comparisons with the stock butler: ``thorough``."""
 
