@@ -238,11 +238,15 @@ def add_rows(table: Table, case: str, n_datasets: int, results: dict[str, dict[s
     table.add_section()
 
 
-def environment(stack: ExitStack, folder: Path, backends: tuple[str, ...]) -> PostgresServer | None:
+def environment(
+    stack: ExitStack, folder: Path, backends: tuple[str, ...], max_connections: int = 50
+) -> PostgresServer | None:
     """Start the server, where it is needed, and put its credentials where the butler finds them."""
     if "postgresql" not in backends:
         return None
-    server = stack.enter_context(temporary_server({"shared_buffers": "128MB"}))
+    server = stack.enter_context(
+        temporary_server({"shared_buffers": "128MB", "max_connections": str(max_connections)})
+    )
     auth = folder / "db-auth.yaml"
     auth.touch(mode=0o600)
     entry = {"url": server.url("*"), "username": server.role, "password": server.password}

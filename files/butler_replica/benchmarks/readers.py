@@ -76,9 +76,10 @@ def read(repo: str, seed: int, stop: Any, answers: Any) -> None:
     chance = random.Random(seed)  # noqa: S311
     rounds, longest, problem = 0, 0.0, ""
     try:
+        butler = Butler.from_config(repo, writeable=False)
         while not stop.is_set():
             begin = time.monotonic()
-            butler = Butler.from_config(repo, writeable=False)
+            butler.registry.refresh()
             butler.collections.query_info("*")
             exposures = butler.query_dimension_records("exposure", limit=50)
             chosen = chance.choice(exposures)
@@ -112,7 +113,7 @@ def main(there: int, new: int, readers: int, transfer: str, *, exclusive: bool) 
     with ExitStack() as stack:
         work = Path(tempfile.mkdtemp(prefix="readers-"))
         stack.callback(shutil.rmtree, work)
-        server = environment(stack, work, ("postgresql",))
+        server = environment(stack, work, ("postgresql",), 2 * readers + 20)
         assert server is not None  # noqa: S101
         repo = Bench(work, server).repository("postgresql")
         console.print(f"Writing {(there + new) * DETECTORS} raws.")

@@ -16,8 +16,8 @@ import sqlalchemy.exc
 
 _LOG = logging.getLogger(__name__)
 
-_LOCK_TIMEOUT = "1s"
-"""How long other sessions queue behind a lock that this one waits for."""
+_LOCK_TIMEOUT = "300ms"
+"""How long others queue behind a lock that is waited for; less than ``deadlock_timeout``, so that none of them dies."""
 
 _PATIENCE_SECONDS = 60.0
 """How long locks are tried to be had where the user wants the tables for this process alone."""
