@@ -82,7 +82,7 @@ def database_errors(repo: str | Path) -> Iterator[None]:
     try:
         yield
     except sqlalchemy.exc.DBAPIError as error:
-        said = " ".join(str(error.orig).split())
+        said = " ".join(str(_cause(error).orig).split())
         remedy = next((r for sign, r in _REMEDIES.items() if sign in said.lower()), "")
         raise RepositoryError(f"{repo}: the database says: {said}. {remedy}".rstrip()) from error
     except DbAuthError as error:
@@ -90,6 +90,16 @@ def database_errors(repo: str | Path) -> Iterator[None]:
             f"{repo}: no database credentials: {error}. "
             "They are read from ~/.lsst/db-auth.yaml or the file that LSST_DB_AUTH names."
         ) from error
+
+
+def _cause(error: sqlalchemy.exc.DBAPIError) -> sqlalchemy.exc.DBAPIError:
+    """Return the error after which a transaction was no more than aborted."""
+    found: BaseException | None = error
+    while "current transaction is aborted" in str(error.orig) and found is not None:
+        found = found.__context__
+        if isinstance(found, sqlalchemy.exc.DBAPIError):
+            error = found
+    return error
 
 
 def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
