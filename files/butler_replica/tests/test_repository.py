@@ -563,6 +563,25 @@ def test_database_of_another_host_is_refused(
     assert postgres_replica.ensure(postgres_replica.name).created
 
 
+def test_how_the_server_is_connected_to_is_updated(postgres_replica: Replica) -> None:
+    def there() -> str:
+        return str(yaml.safe_load((postgres_replica.root / "butler.yaml").read_text())["registry"]["db"])
+
+    plain = postgres_replica.config["registry"]["db"]
+    postgres_replica.ensure()
+    for url in (f"{plain}?sslmode=allow", f"{plain}?sslmode=prefer&connect_timeout=7", plain):
+        config = {**postgres_replica.config, "registry": {"db": url}}
+        assert postgres_replica.ensure(config=config).changed
+        assert there() == url
+        assert not postgres_replica.ensure(config=config).changed
+        postgres_replica.stock("query-collections", str(postgres_replica.root))
+    other = plain.replace("localhost", "127.0.0.1") if "localhost" in plain else plain + "x"
+    with pytest.raises(RepositoryError, match=r"registry\.db"):
+        postgres_replica.ensure(
+            config={**postgres_replica.config, "registry": {"db": f"{other}?sslmode=allow"}}
+        )
+
+
 def test_open_sessions_are_refused(postgres_replica: Replica) -> None:
     postgres_replica.ensure()
     engine = sqlalchemy.create_engine(postgres_replica.url, connect_args={"application_name": "notebook"})

@@ -299,7 +299,10 @@ def _check_same_repository(target: _Target, path: Path, error: type[ReplicaError
     try:
         found = ButlerConfig(path)
         facts = {
-            "registry.db": (_database_of(target.root, found).url, target.database.url),
+            "registry.db": (
+                _without_options(_database_of(target.root, found)),
+                _without_options(target.database),
+            ),
             "registry.namespace": (found.get(("registry", "namespace")) or "", _namespace(target.config)),
             "datastore.root": (
                 _filled(target.root, found["datastore", "root"]),
@@ -361,6 +364,8 @@ def _plan_continuation(plan: _Plan) -> None:
     config = Config(target.config_path)
     old = config.dump()
     config.update(_without_location(target.config))
+    if _database_of(target.root, config).url.query != target.database.url.query:
+        config["registry", "db"] = target.config["registry", "db"]
     if config.dump() != old:
         plan.new_config = config
         result.actions.append(f"update {target.config_path}")
@@ -535,6 +540,11 @@ def _database_of(root: Path, config: Config) -> Database:
     if url.get_backend_name() == "postgresql" and url.port is None:
         url = url.set(port=5432)
     return open_database(url, _namespace(config))
+
+
+def _without_options(database: Database) -> sqlalchemy.engine.URL:
+    """Return where a database is, without how the connection to it is made (``?sslmode=...``)."""
+    return database.url.set(query={})
 
 
 def _namespace(config: Config) -> str:
