@@ -75,6 +75,19 @@ options:
         type: str
         choices: [missing, accept]
         default: missing
+      formatters:
+        description:
+          - Packages whose formatters are trusted, beside C(lsst). Whoever reads a dataset imports and calls its
+            formatter, which is a name in the export.
+        type: list
+        elements: str
+        default: []
+      unknown_formatters:
+        description:
+          - What formatters of other packages do. V(notice) names them in the result, V(refuse) fails their export file.
+        type: str
+        choices: [notice, refuse]
+        default: notice
       transfer:
         description:
           - How artifacts become the repository's. V(link) makes hard links where the file system allows it and
@@ -248,6 +261,8 @@ def main() -> None:
                         "choices": ["missing", "accept"],
                         "default": "missing",
                     },
+                    "formatters": {"type": "list", "elements": "str", "default": []},
+                    "unknown_formatters": {"type": "str", "choices": ["notice", "refuse"], "default": "notice"},
                     "transfer": {
                         "type": "str",
                         "choices": ["symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none"],

@@ -35,7 +35,7 @@ def test_one_rule_and_one_export_need_no_list():
 
 
 def test_defaults():
-    (one,) = parse_sets([{**MINIMAL, "artifacts": None, "rewrite": None, "roots": None}])
+    (one,) = parse_sets([{**MINIMAL, "artifacts": None, "rewrite": None, "roots": None, "formatters": None}])
     assert one.options() == {
         "artifacts": None,
         "rewrite": (),
@@ -43,9 +43,12 @@ def test_defaults():
         "collections": "keep",
         "missing": "fail",
         "placeholders": "missing",
+        "formatters": (),
+        "unknown_formatters": "notice",
         "transfer": "symlink",
         "runs": (),
         "register": False,
+        "exclusive": False,
     }
 
 

@@ -96,6 +96,9 @@ class PlannedDatasets(abc.ABC):
         self._locations = internals.Locations(context.butler)
         self._root = self._locations.root
         self._longest_name = os.pathconf(self._root, "PC_NAME_MAX")
+        self.formatters: set[str] = set()
+        """Formatters that the export names."""
+
         self._formatters: dict[tuple[str, Any], str] = {}
         self._extensions: dict[str, str] = {}
         self.present = 0

@@ -131,6 +131,8 @@ class DatasetsByRef(PlannedDatasets):
         groups = []
         seen = self._data_ids[block.dataset_type, block.run]
         for number, record in enumerate(block.records, 1):
+            if record.formatter is not None:
+                self.formatters.add(record.formatter)
             group = []
             for dataset_id, data_id in zip(record.ids, record.data_ids, strict=True):
                 try:

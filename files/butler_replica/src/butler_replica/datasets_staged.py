@@ -171,8 +171,10 @@ class StagedDatasets(PlannedDatasets):
         return self._bad_data_id(block.block, part.in_block + 1, chunk.values[0], block.names, error)
 
     def _stage(self, part: _Part, columns: list[Sequence[Any]]) -> None:
-        for formatter in {*part.chunk.formatters} - {None}:
-            check_formatter(self._export.path, formatter)  # type: ignore[arg-type]
+        for formatter in {*part.chunk.formatters}:
+            if formatter is not None:
+                check_formatter(self._export.path, formatter)
+                self.formatters.add(formatter)
         ids = [one.hex() for one in part.chunk.ids]
         data_ids: Iterable[tuple[Any, ...]] = zip(*columns, strict=True) if columns else [()] * len(ids)
         self._staging.add(

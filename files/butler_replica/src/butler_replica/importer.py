@@ -21,6 +21,7 @@ from .errors import ConflictError, ReplicaError
 from .exports.ahead import ReadAhead
 from .exports.files import find_exports
 from .exports.model import ExportFile
+from .formatters import UnknownFormatters
 from .listing import Listing, Placeholders
 from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
@@ -197,6 +198,8 @@ def import_exports(
     collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep",
     missing: Literal["fail", "skip", "register"] = "fail",
     placeholders: Placeholders = "missing",
+    formatters: Sequence[str] = (),
+    unknown_formatters: UnknownFormatters = "notice",
     transfer: str = "symlink",
     runs: Sequence[str] = (),
     register: bool = False,
@@ -237,6 +240,12 @@ def import_exports(
     placeholders : `str`, optional
         What an empty file or a Git LFS pointer in place of an artifact is:
         ``missing``, or to ``accept`` as it is.
+    formatters : `~collections.abc.Sequence` [ `str` ], optional
+        Packages whose formatters are trusted, beside ``lsst``: whoever reads
+        a dataset imports and calls its formatter.
+    unknown_formatters : `str`, optional
+        What others do: they are named in a ``notice``, or ``refuse`` fails
+        their file.
     transfer : `str`, optional
         How artifacts are brought, one of `butler_replica.transfer.TRANSFER_MODES`.
     runs : `~collections.abc.Sequence` [ `str` ], optional
@@ -275,6 +284,8 @@ def import_exports(
         collections=collections,
         missing=missing,
         placeholders=placeholders,
+        formatters=tuple(formatters),
+        unknown_formatters=unknown_formatters,
         transfer=transfer,
         runs=tuple(runs),
         register=register,

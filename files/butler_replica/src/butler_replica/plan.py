@@ -37,6 +37,7 @@ from .datasets_staged import StagedDatasets
 from .errors import ConflictError, ExportError
 from .exports.migrate import dataset_type
 from .exports.model import CollectionItem, ExportFile
+from .formatters import UnknownFormatters, check_formatters
 from .internals import Staging, datastore_root
 from .listing import Listing, Placeholders
 from .lookup import RecordLookup, data_id_text
@@ -66,6 +67,12 @@ class ImportOptions:
     missing: Literal["fail", "skip", "register"] = "fail"
     placeholders: Placeholders = "missing"
     """Whether an empty file or a Git LFS pointer in place of an artifact is missing."""
+
+    formatters: tuple[str, ...] = ()
+    """Packages whose formatters are trusted, beside ``lsst``."""
+
+    unknown_formatters: UnknownFormatters = "notice"
+    """What others do."""
 
     transfer: str = "symlink"
     runs: tuple[str, ...] = ()
@@ -393,8 +400,17 @@ class _Planner:
 
     def _plan_datasets(self) -> None:
         self.plan.datasets.require_records()
+        self._check_formatters()
         self._add_made_records()
         self.plan.datasets.compare()
+
+    def _check_formatters(self) -> None:
+        options = self._options
+        notice = check_formatters(
+            self._export.path, self.plan.datasets.formatters, options.formatters, options.unknown_formatters
+        )
+        if notice:
+            self.plan.notices.append(notice)
 
     def _add_made_records(self) -> None:
         self._needed.check(self._export.path)

@@ -20,6 +20,7 @@ from lsst.daf.butler import CollectionType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import ReplicaError
+from .formatters import UnknownFormatters
 from .listing import Placeholders
 from .rewriting import parse_rewrite
 from .transfer import TRANSFER_MODES
@@ -63,6 +64,12 @@ class ImportSet(_Description):
     placeholders: Placeholders = "missing"
     """Whether an empty file or a Git LFS pointer in place of an artifact is missing."""
 
+    formatters: tuple[str, ...] = ()
+    """Packages whose formatters are trusted, beside ``lsst``."""
+
+    unknown_formatters: UnknownFormatters = "notice"
+    """What others do."""
+
     transfer: str = "symlink"
     runs: tuple[str, ...] = ()
     """Runs that are made whether datasets need them or not."""
@@ -88,7 +95,7 @@ class ImportSet(_Description):
         values = [value] if isinstance(value, (str, Path)) else value
         return [str(v) if isinstance(v, Path) else v for v in values] if isinstance(values, list) else values
 
-    @field_validator("roots", mode="before")
+    @field_validator("roots", "formatters", mode="before")
     @classmethod
     def _none_or_many(cls, value: Any) -> Any:
         return cls._one_or_many(value or [])
@@ -126,6 +133,8 @@ class ImportSet(_Description):
                 "collections",
                 "missing",
                 "placeholders",
+                "formatters",
+                "unknown_formatters",
                 "transfer",
                 "runs",
                 "register_records",

@@ -22,6 +22,7 @@ import click
 from rich.console import Console
 
 from ..errors import ReplicaError
+from ..formatters import UNKNOWN_FORMATTERS
 from ..listing import PLACEHOLDERS
 from ..transfer import TRANSFER_MODES
 from ..wording import ReaderConsole
@@ -98,6 +99,21 @@ _IMPORT_OPTIONS = (
         default="missing",
         show_default=True,
         help="An empty file or a Git LFS pointer in place of an artifact: it is missing, or taken as it is.",
+    ),
+    click.option(
+        "--formatter",
+        "formatters",
+        multiple=True,
+        metavar="PACKAGE",
+        help="Trust the formatters of PACKAGE, too, beside those of lsst: whoever reads a dataset imports and calls "
+        "its formatter; can be given several times.",
+    ),
+    click.option(
+        "--unknown-formatters",
+        type=click.Choice(UNKNOWN_FORMATTERS),
+        default="notice",
+        show_default=True,
+        help="Formatters of other packages: name them, or refuse their file.",
     ),
     click.option(
         "--transfer",
