@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from butler_replica.cli import main
 from butler_replica.errors import ArtifactError, ExportError
 from butler_replica.importer import import_exports
 from butler_replica.listing import Listing
+from butler_replica.prune import prune
 from butler_replica.rewriting import PathMapper
 from butler_replica.verify import verify
 from conftest import Repository
@@ -74,8 +76,8 @@ def test_rules(monkeypatch: pytest.MonkeyPatch, rule: str, path: str, expected: 
 
 @pytest.mark.parametrize("path", NOT_LOCAL)
 def test_what_is_not_local(path: str) -> None:
-    path, reason = PathMapper([("/old", "/new")], Path("/artifacts"))(path)
-    assert NOT_LOCAL[path] in reason
+    mapped = PathMapper([("/old", "/new")], Path("/artifacts"))(path)
+    assert (mapped.path, NOT_LOCAL[path] in mapped.reason) == (path, True)
 
 
 @pytest.fixture
@@ -152,11 +154,11 @@ def export(folder: Path, paths: dict[str, str]) -> Path:
         "universe_namespace: daf_butler, data: [",
         "{type: dataset_type, name: meta, dimensions: [], storage_class: StructuredDataDict, is_calibration: false},",
     ]
-    for n, (run, path) in enumerate(paths.items()):
+    for run, path in paths.items():
         lines.append(
             f"{{type: collection, collection_type: RUN, name: {run}, host: null, timespan_begin: null, "
             f"timespan_end: null}}, {{type: dataset, dataset_type: meta, run: {run}, records: [{{dataset_id: "
-            f"[!uuid '0db07bf0-add5-552a-8905-66f52a2760{n:02d}'], data_id: [{{}}], path: '{path}', "
+            f"[!uuid '{uuid.uuid5(uuid.NAMESPACE_URL, run)}'], data_id: [{{}}], path: '{path}', "
             "formatter: lsst.daf.butler.formatters.yaml.YamlFormatter}]},"
         )
     folder.mkdir(exist_ok=True)
@@ -270,3 +272,32 @@ def test_a_formatter_that_takes_no_such_file(
         import_exports(repository, [path], transfer="copy")
     path.write_text(path.read_text().replace("lsst.daf.butler.formatters.yaml.", "no.such."))
     assert import_exports(repository, [path], transfer="copy").total("stored") == 1
+
+
+REMOTE = ("s3://bucket/a.yaml", "https://host/a%20b.yaml", "davs://host:2880/a.yaml", "gs://bucket/a.yaml")
+NOT_REMOTE = (
+    "mem://a/a.yaml",
+    "resource://package/a.yaml",
+    "no-scheme://a/a.yaml",
+    "file://server/a.yaml",
+    "s3:///a.yaml",
+)
+
+
+def test_remote_artifacts_are_recorded_where_they_are(
+    make_repository: Callable[..., Repository], tmp_path: Path, way: None
+) -> None:
+    """With ``direct``, unseen, with the size that the butler has for what it did not look at; no other URI is."""
+    repository = make_repository()
+    path = export(tmp_path / "exported", {f"run{n}": uri for n, uri in enumerate(REMOTE)})
+    result = import_exports(repository, [path], transfer="direct")
+    assert (result.total("stored"), result.total("missing")) == (len(REMOTE), 0)
+    rows = "SELECT path, file_size FROM file_datastore_records ORDER BY path"
+    assert repository.sql(rows) == sorted((uri, -1) for uri in REMOTE)
+    assert not import_exports(repository, [path], transfer="direct").changed
+    assert not prune(str(repository), dry_run=True).changed
+    one = {"name": "all", "exports": str(path), "transfer": "direct"}
+    assert verify(str(repository), [one]).ok
+    others = export(tmp_path / "others", {f"other{n}": uri for n, uri in enumerate(NOT_REMOTE)})
+    skipped = import_exports(repository, [others], transfer="direct", missing="skip")
+    assert (skipped.total("stored"), skipped.total("missing")) == (0, len(NOT_REMOTE))

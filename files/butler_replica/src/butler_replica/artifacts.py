@@ -17,14 +17,18 @@ _ZIP_INDEX = "_butler_zip_index.json"
 """Table of contents of an archive that ``Butler.retrieve_artifacts_zip`` made."""
 
 
+UNSEEN = -1
+"""Size of an artifact that was not looked at, as the butler records it."""
+
+
 class FoundArtifact(NamedTuple):
     """Where an artifact is, or was expected."""
 
     source: str
-    """Absolute path on this machine."""
+    """Absolute path on this machine, or URI."""
 
     size: int | None
-    """Its size in bytes; `None` where it is missing."""
+    """Its size in bytes; `None` where it is missing, `UNSEEN` where it is remote."""
 
     reason: str
     """Why it is missing; empty where it is there."""
@@ -44,6 +48,8 @@ class ArtifactFinder:
     placeholders : `str`, optional
         Whether an empty file or a Git LFS pointer is ``missing`` (default) or
         is to be taken as it is (``accept``).
+    remote : `bool`, optional
+        Take what is on another machine to be there, unseen.
     """
 
     def __init__(
@@ -53,11 +59,13 @@ class ArtifactFinder:
         listing: Listing,
         *,
         placeholders: Placeholders = "missing",
+        remote: bool = False,
     ) -> None:
         self._map = mapper
         self.roots = roots
         self._listing = listing
         self._accept = placeholders == "accept"
+        self._remote = remote
 
     def find(self, path: str) -> FoundArtifact:
         """Find one artifact.
@@ -85,7 +93,9 @@ class ArtifactFinder:
         return found
 
     def _find(self, path: str) -> FoundArtifact:
-        source, reason = self._map(path)
+        source, reason, is_remote = self._map(path)
+        if is_remote and self._remote:
+            return FoundArtifact(source, UNSEEN, "")
         if reason:
             return FoundArtifact(source, None, reason)
         if reason := self.roots.have(source, is_link=self._listing.is_link(source)):
@@ -106,6 +116,7 @@ def make_finder(
     rewrite: Sequence[tuple[str, str]] = (),
     roots: Iterable[str | Path] = (),
     placeholders: Placeholders = "missing",
+    remote: bool = False,
 ) -> ArtifactFinder:
     """Make what finds the artifacts of one export.
 
@@ -121,7 +132,7 @@ def make_finder(
         Old and new prefixes of paths.
     roots : `~collections.abc.Iterable`, optional
         Further folders from which artifacts may be taken.
-    placeholders : `str`, optional
+    placeholders, remote : optional
         As for `ArtifactFinder`.
 
     Returns
@@ -131,7 +142,7 @@ def make_finder(
     """
     mapper = PathMapper(rewrite, Path(artifacts) if artifacts else export.parent)
     allowed = Roots([*mapper.folders, export.absolute().parent, *roots])
-    return ArtifactFinder(mapper, allowed, listing, placeholders=placeholders)
+    return ArtifactFinder(mapper, allowed, listing, placeholders=placeholders, remote=remote)
 
 
 def _is_archive(path: str) -> bool:

@@ -24,9 +24,11 @@ from lsst.resources import ResourcePath
 from . import internals
 from .artifacts import ArtifactFinder, FoundArtifact
 from .errors import ArtifactError, ConflictError, ExportError, ReplicaError
+from .evidence import is_remote
 from .exports.model import DatasetBlock, ExportFile
 from .listing import Listing
 from .lookup import RecordLookup
+from .rewriting import is_uri
 
 if TYPE_CHECKING:
     from .plan import ImportOptions
@@ -165,6 +167,8 @@ class PlannedDatasets(abc.ABC):
 
     def _is_lost(self, recorded: str) -> bool:
         """Say whether a stored artifact is gone, or a link to one leads nowhere, as far as can be seen."""
+        if is_remote(recorded):
+            return False
         try:
             place = self._locations.find(recorded)
             return isinstance(place, str) and not self._in_place.exists(place)
@@ -200,6 +204,8 @@ class PlannedDatasets(abc.ABC):
 
     def _recorded_in_place(self, source: str) -> str:
         """Return what the datastore notes of an artifact that stays where it is."""
+        if is_uri(source):
+            return source
         if self._options.transfer == "direct":
             return internals.file_uri(source)
         if not source.startswith(f"{self._root}/"):

@@ -204,6 +204,7 @@ class _Planner:
             rewrite=options.rewrite,
             roots=[*options.roots, *own],
             placeholders=options.placeholders,
+            remote=options.transfer == "direct",
         )
         self._known_collections = {
             info.name: info

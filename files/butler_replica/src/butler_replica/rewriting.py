@@ -17,6 +17,9 @@ from .errors import ReplicaError
 OUTSIDE = "lies outside the folders that artifacts are taken from"
 """Reason of artifacts that may not be taken."""
 
+_REMOTE = {"s3", "gs", "http", "https", "dav", "davs"}
+"""Schemes of files on other machines that the butler reads."""
+
 _KEPT = 10_000
 """Folders whose place is remembered."""
 
@@ -56,6 +59,9 @@ class Mapped(NamedTuple):
 
     reason: str
     """Why that is no file of this machine; empty where it is one."""
+
+    is_remote: bool = False
+    """Whether it is somewhere that the butler reads from."""
 
 
 class PathMapper:
@@ -112,7 +118,8 @@ class PathMapper:
     def _local(self, path: str) -> Mapped:
         if is_uri(path):
             uri = urlsplit(path)
-            return Mapped(path, f"is on {uri.scheme}://{uri.netloc}, which is not a local file")
+            reason = f"is on {uri.scheme}://{uri.netloc}, which is not a local file"
+            return Mapped(path, reason, uri.scheme in _REMOTE and bool(uri.netloc))
         return Mapped(self._absolute(path), "")
 
     def _absolute(self, path: str) -> str:

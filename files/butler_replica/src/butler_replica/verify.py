@@ -354,6 +354,7 @@ class _Comparison:
                 rewrite=one.rewrite,
                 roots=one.roots,
                 placeholders=one.placeholders,
+                remote=one.transfer == "direct",
             )
             for block in export.blocks:
                 datasets = promised[Group(block.dataset_type, block.run)]
