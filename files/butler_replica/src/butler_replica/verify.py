@@ -243,6 +243,8 @@ def verify(
             where = f"import set '{check.set}': {where}" if check.set else where
             result.failures += [f"{where}: {problem}" for problem in check.problems]
         result.failures += comparison.others
+        if remote := result.totals()["remote"]:
+            result.notices.append(f"{remote} artifacts are not on this machine and were not looked at")
         if orphans := count_orphan_records(butler):
             result.failures.append(f"{orphans} datastore records belong to no registered dataset")
         _check_collections(butler, described, comparison.promises, result)
