@@ -446,8 +446,8 @@ def test_command_line(result: SampleResult, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def description(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Write ``roles/replica/defaults/main/dc2.yml`` with its templates resolved for the sample."""
-    source = (REPOSITORY_ROOT / "roles/replica/defaults/main/dc2.yml").read_text()
+    """Write ``group_vars/dc2_replica/dc2.yml`` with its templates resolved for the sample."""
+    source = (REPOSITORY_ROOT / "group_vars/dc2_replica/dc2.yml").read_text()
     backup = f"{{{{ dc2_data_root }}}}/{BACKUP}"
     content = yaml.safe_load(
         source.replace("{{ __dc2_backup }}", backup).replace("{{ dc2_data_root }}", str(sample))
