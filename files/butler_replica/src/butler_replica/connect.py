@@ -15,6 +15,7 @@ from lsst.daf.butler import Butler
 from lsst.utils.db_auth import DbAuthError
 
 from .errors import RepositoryError
+from .local_paths import local_path
 
 _REMEDIES = {
     "password authentication failed": "Check user and password in ~/.lsst/db-auth.yaml (or LSST_DB_AUTH).",
@@ -25,6 +26,7 @@ _REMEDIES = {
     "connection refused": "Is the PostgreSQL server running there, and does it listen on that address?",
     "could not translate host name": "Is the host in butler.yaml right?",
     "timeout expired": "Does the PostgreSQL server answer from this host?",
+    "has no equivalent in encoding": "The database is not UTF8: make it anew with ENCODING 'UTF8'.",
     "no space left": "The disk of the database is full.",
     "could not extend file": "The disk of the database is full.",
     "database or disk is full": "The disk of the database is full.",
@@ -124,7 +126,7 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
     """
     with database_errors(repo):
         try:
-            return Butler.from_config(str(repo), writeable=writeable)
+            return Butler.from_config(_meant(repo), writeable=writeable)
         except DbAuthError:
             raise
         except FileNotFoundError as error:
@@ -140,3 +142,9 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
             raise RepositoryError(
                 f"{repo}: cannot be opened as a Butler repository: {error}. See its butler.yaml."
             ) from error
+
+
+def _meant(repo: str | Path) -> str:
+    """Return what the butler finds: it knows labels and paths, and no ``~``."""
+    text = str(repo)
+    return str(local_path(text)) if text.startswith(("~", "file:")) else text

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 __all__ = ["FolderContent", "artifacts_among", "empty_folder", "place_problem", "scan_folder"]
 
-import glob
 import itertools
 import os
 import pwd
@@ -18,6 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from .errors import RepositoryError
+from .local_paths import Overlap, overlap, places_of
 
 _MOUNT_TABLE = Path("/proc/self/mountinfo")
 
@@ -32,6 +32,9 @@ class FolderContent:
 
     links: int = 0
     """Number of symbolic links."""
+
+    locked: set[str] = field(default_factory=set)
+    """Folders in which this user may remove nothing, although there is something."""
 
     @property
     def is_empty(self) -> bool:
@@ -51,7 +54,7 @@ class FolderContent:
         content : `FolderContent`
             The rest.
         """
-        return FolderContent(self.exists, self.files.difference(names), self.links)
+        return FolderContent(self.exists, self.files.difference(names), self.links, self.locked)
 
 
 def scan_folder(root: Path) -> FolderContent:
@@ -79,9 +82,12 @@ def scan_folder(root: Path) -> FolderContent:
     pending = [str(root)]
     while pending:
         folder = pending.pop()
+        may_remove = os.access(folder, os.W_OK | os.X_OK, effective_ids=True)
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
+                    if not may_remove:
+                        content.locked.add(folder)
                     if entry.is_symlink():
                         content.links += 1
                     elif entry.is_dir(follow_symlinks=False):
@@ -195,7 +201,7 @@ def _place_problems(root: Path, data_folders: Iterable[str]) -> Iterator[str]:
         yield "is the root of the file system"
     for account in pwd.getpwall():
         home = Path(os.path.realpath(account.pw_dir))
-        if home == real or (real in home.parents and home.exists()):
+        if home == real or (real in home.parents and os.path.exists(home)):  # noqa: PTH110 (may be closed)
             yield f"is, or contains, the home of user {account.pw_name!r} ({home})"
     for mount in _mount_points():
         if mount == real:
@@ -203,21 +209,8 @@ def _place_problems(root: Path, data_folders: Iterable[str]) -> Iterator[str]:
         elif real in mount.parents:
             yield f"contains a mount point ({mount})"
     for given in data_folders:
-        for path in _paths(given):
-            # A path through a link in the folder ends with the link, so the path itself counts, too.
-            ways = {Path(os.path.realpath(path)), Path(os.path.abspath(path))}  # noqa: PTH100
-            if real in ways or root in ways:
-                yield f"is the data folder {given}"
-            elif any(data in real.parents for data in ways):
-                yield f"lies inside the data folder {given}"
-            elif any(real in data.parents or root in data.parents for data in ways):
-                yield f"lies above the data folder {given}"
-
-
-def _paths(given: str) -> list[str]:
-    if not glob.has_magic(given):
-        return [given]
-    return sorted(glob.glob(given))  # noqa: PTH207
+        found = {overlap(one, place) for one in {real, root} for place in places_of(given)}
+        yield from (f"{how.value} the data folder {given}" for how in Overlap if how in found)
 
 
 def _mount_points() -> Iterator[Path]:

@@ -23,6 +23,7 @@ from .exports.files import find_exports
 from .exports.model import ExportFile
 from .formatters import UnknownFormatters
 from .listing import Listing, Placeholders
+from .local_paths import expanded
 from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
@@ -278,9 +279,9 @@ def import_exports(
     if transfer not in TRANSFER_MODES:
         raise ReplicaError(f"{transfer!r} is no transfer mode; there are {', '.join(TRANSFER_MODES)}.")
     options = ImportOptions(
-        artifacts=None if artifacts is None else Path(artifacts).expanduser(),
+        artifacts=None if artifacts is None else expanded(artifacts),
         rewrite=tuple(rewrite),
-        roots=tuple(Path(root).expanduser() for root in roots),
+        roots=tuple(expanded(root) for root in roots),
         collections=collections,
         missing=missing,
         placeholders=placeholders,

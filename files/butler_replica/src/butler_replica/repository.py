@@ -4,10 +4,13 @@ Guard, destruction and creation are one function: there is no way to the code
 that removes something that does not lead through the guard.
 
 A replica is destroyed in an order that can be continued after an
-interruption. ``butler.yaml`` is renamed first: from then on no butler opens
-the repository, and the file says what is left to do. The artifacts go next,
-while the database still tells which files are artifacts; then the database;
-the renamed file at last.
+interruption, and whatever can be against it is asked before the first step.
+``butler.yaml`` is renamed first: from then on no butler opens the repository,
+and the file says what is left to do. The database is renamed next, which a
+server refuses where it would refuse to drop it; then ``butler.yaml`` gets its
+name back, and nothing was touched. The artifacts go next, while the renamed
+database still tells which files are artifacts; then the database; the renamed
+file at last.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from typing import Any
 import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, ButlerConfig, Config
+from lsst.resources import ResourcePath
 from rich.console import Console
 
 from .connect import database_errors
@@ -31,6 +35,7 @@ from .database import Database, DatabaseState, PostgresDatabase, RegistryState, 
 from .errors import RefusedError, ReplicaError, RepositoryError
 from .folder import FolderContent, artifacts_among, empty_folder, place_problem, scan_folder
 from .interrupts import ended_by_signals
+from .local_paths import local_path
 from .lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
 from .pruned import is_pruned_record
 from .wording import visible
@@ -136,7 +141,7 @@ def ensure_repository(
     Parameters
     ----------
     root : `str` or `os.PathLike`
-        The repository folder.
+        The repository folder; a symbolic link means what it leads to.
     config : `~collections.abc.Mapping`
         What ``butler.yaml`` must say: ``registry.db`` without credentials
         and, where they differ from the butler's defaults, ``registry.namespace``,
@@ -167,19 +172,26 @@ def ensure_repository(
         Raised if what is there is no repository, only half of one or another
         one, or if the database cannot be used.
     """
-    target = _Target.from_config(Path(os.path.abspath(root)), config, label)  # noqa: PTH100
+    given = local_path(root)
+    target = _Target.from_config(_checked_root(given), config, label or Path(os.path.normpath(given)).name)
     destroy = _is_confirmed(confirm_destroy, target)
     folders = list(data_folders)
-    plan = _make_plan(target, folders, destroy=destroy)
-    if dry_run or not plan.result.changed:
-        plan.result.dry_run = dry_run
-        return plan.result
-    # Only now is anything written, the lock file included: a refusal touches nothing.
-    _make_folder(target.root)
     # What is to be removed is not waited for: it is another thing then than whoever confirmed it has seen.
     wait_seconds = 0.0 if destroy else LOCK_WAIT_SECONDS
-    with ended_by_signals(), repository_lock(target.root, wait_seconds=wait_seconds):
-        return _carry_out(_make_plan(target, folders, destroy=destroy))
+    try:
+        plan = _make_plan(target, folders, destroy=destroy)
+        if dry_run or not plan.result.changed:
+            plan.result.dry_run = dry_run
+            return plan.result
+        # Only now is anything written, the lock file included: a refusal touches nothing.
+        _make_folder(target.root)
+        with ended_by_signals(), repository_lock(target.root, wait_seconds=wait_seconds):
+            return _carry_out(_make_plan(target, folders, destroy=destroy))
+    except OSError as error:
+        raise RepositoryError(
+            f"{error.filename or target.root}: {error.strerror or error}. Work as the user who owns the repository "
+            "folder, and let that user into it and into the folders above it."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -214,7 +226,7 @@ class _Target:
                 f"{root}: the SQLite file {database.path} is not in the repository folder. "
                 "Write it as sqlite:///<butlerRoot>/gen3.sqlite3."
             )
-        name = database.name if isinstance(database, PostgresDatabase) else label or root.name
+        name = database.name if isinstance(database, PostgresDatabase) else label
         if not name:
             raise RepositoryError(f"{root}: registry.db names no database ({database.url}).")
         datastore = os.path.relpath(_filled(root, full["datastore", "root"]), root)
@@ -323,7 +335,13 @@ def _check_same_repository(target: _Target, path: Path, error: type[ReplicaError
 
 
 def _check_schema(target: _Target, state: DatabaseState) -> None:
-    """Refuse to put a registry among the tables of somebody else."""
+    """Refuse to put a registry among the tables of somebody else, or where names cannot be stored."""
+    if state.exists and state.registry is RegistryState.ABSENT and state.encoding != "UTF8":
+        raise RepositoryError(
+            f"{target.database.url}: the database has the encoding {state.encoding}; a registry needs UTF8. Nothing "
+            "was touched. Let an administrator make it anew with TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' "
+            "LC_CTYPE 'C', or take another database (butler_db_name)."
+        )
     if state.tables and state.registry is RegistryState.ABSENT:
         raise RepositoryError(
             f"{target.database.url}: the database holds tables that are no registry "
@@ -363,6 +381,8 @@ def _plan_continuation(plan: _Plan) -> None:
         result.actions.append("create the extension btree_gist")
     config = Config(target.config_path)
     old = config.dump()
+    if _is_root(config.get("root"), target.root):
+        _movable(config)  # a making that was interrupted at its end
     config.update(_without_location(target.config))
     if _database_of(target.root, config).url.query != target.database.url.query:
         config["registry", "db"] = target.config["registry", "db"]
@@ -399,9 +419,14 @@ def _plan_destruction(plan: _Plan, content: FolderContent, config_path: Path | N
         )
     if state.exists:
         _check_database_is_ours(plan, has_config=config_path is not None)
+    if content.locked:
+        raise RefusedError(
+            f"{target.root}: in {len(content.locked)} of its folders ({_some(sorted(content.locked))}) this user may "
+            "remove nothing: nothing was touched. Work as the user who owns them, or give them to this one."
+        )
     candidates = content.without(target.housekeeping).files
     if candidates:
-        recorded = target.database.artifact_paths(target.records_table) if state.exists else iter(())
+        recorded = target.database.artifact_paths(target.records_table, state) if state.exists else iter(())
         artifacts = artifacts_among(candidates, recorded, target.datastore)
         written = {path for path in candidates if is_pruned_record(os.path.relpath(path, target.datastore))}
         if foreign := sorted(candidates - artifacts - written):
@@ -444,15 +469,15 @@ def _check_database_is_ours(plan: _Plan, *, has_config: bool) -> None:
                 f"The database {database.url} belongs to the repository {state.made_for} of host "
                 f"{state.made_on}, and {folder} of this host has no {CONFIG_NAME} that says so: {kept} {hint}"
             )
-        if state.other_schemas:
-            raise RefusedError(
-                f"The database {database.url} also holds tables in other schemas "
-                f"({_some(state.other_schemas)}): {kept} Drop those schemas by hand first."
-            )
-    if users := database.users():
+    if foreign := database.foreign_objects(state):
         raise RefusedError(
-            f"The database {database.url} is in use by {len(users)} other session(s) ({_some(users)}): "
-            f"{kept} Close them and run this again."
+            f"The database {database.url} also holds what is not this registry's ({_some(foreign)}): {kept} Move "
+            "that to another place, or drop it by hand, first."
+        )
+    if obstacles := database.obstacles(state):
+        raise RefusedError(
+            f"The database {database.url} cannot be dropped: {'; '.join(obstacles)}. Nothing was touched. Mend "
+            "that and run this again."
         )
 
 
@@ -489,8 +514,16 @@ def _carry_out(plan: _Plan) -> RepositoryResult:
 
 def _destroy(plan: _Plan) -> None:
     target = plan.target
-    if target.config_path.exists():
+    had_config = target.config_path.exists()
+    if had_config:
         target.config_path.replace(target.doomed_path)
+    if plan.state.exists:
+        try:
+            target.database.retire(plan.state)
+        except ReplicaError:
+            if had_config:
+                target.doomed_path.replace(target.config_path)
+            raise
     _, others = empty_folder(target.root, plan.own_files, target.housekeeping)
     if others:
         raise RefusedError(
@@ -505,12 +538,36 @@ def _create(target: _Target, state: DatabaseState) -> None:
     target.database.create(target.root, state)
     with database_errors(target.root):
         # A butler.yaml that is there was written by a making that was interrupted before there were tables.
+        # Without its name, a root with a dot in its last part would be taken for that of a file.
         try:
-            Butler.makeRepo(target.root, config=Config(target.config), forceConfigRoot=False, overwrite=True)
+            Butler.makeRepo(
+                target.root,
+                config=Config(target.config),
+                forceConfigRoot=False,
+                outfile=str(target.config_path),
+                overwrite=True,
+            )
         except OSError as error:
             raise RepositoryError(f"{target.root}: the repository cannot be made: {error}.") from error
+    _finish(target)
     # lsst-daf-butler 29 leaves its session with the database to the garbage collector.
     gc.collect()
+
+
+def _finish(target: _Target) -> None:
+    """Let everybody read ``butler.yaml`` and the registry who may read the folder, and the folder be moved."""
+    readers = target.root.stat().st_mode & 0o666
+    config = Config(target.config_path)
+    _replace(target.config_path, str(_movable(config).dump()), mode=0o600 | readers & 0o644)
+    if isinstance(target.database, SqliteDatabase):
+        target.database.path.chmod(0o600 | readers)
+
+
+def _movable(config: Config) -> Config:
+    """Take out the root that the butler writes where it is told the name of the file."""
+    if "root" in config:
+        del config["root"]
+    return config
 
 
 def _make_folder(root: Path) -> None:
@@ -523,12 +580,35 @@ def _make_folder(root: Path) -> None:
         ) from error
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, text: str, mode: int | None = None) -> None:
     """Write a file so that a reader finds the old text or the new one."""
     new = path.with_name(_NEW_CONFIG_NAME)
-    new.write_text(text)
-    new.chmod(path.stat().st_mode & 0o7777)
+    new.unlink(missing_ok=True)
+    with new.open("x") as stream:
+        stream.write(text)
+    new.chmod(path.stat().st_mode & 0o7777 if mode is None else mode)
     new.replace(path)
+
+
+def _checked_root(given: Path) -> Path:
+    """Return where a repository folder really is; refuse a path that the butler takes for another one."""
+    root = Path(os.path.realpath(given))
+    try:
+        seen = {
+            str(Path(ResourcePath(str(root / CONFIG_NAME)).ospath).parent),
+            ResourcePath(str(root), forceDirectory=True).ospath.rstrip("/") or "/",
+        }
+        problem = "" if seen == {str(root)} else f"the butler takes this path for {max(seen - {str(root)})!r}"
+    except (ValueError, OSError) as error:
+        problem = f"the butler cannot use this path: {error}"
+    if not problem and not str(root).isprintable():
+        problem = "the path has control characters"
+    if problem:
+        raise RepositoryError(
+            f"{str(root)!r}: {problem}. Take a folder without #, ?, $ and %41 in its path and those of the folders "
+            "above it (butler_repo_root)."
+        )
+    return root
 
 
 def _database_of(root: Path, config: Config) -> Database:
@@ -539,7 +619,10 @@ def _database_of(root: Path, config: Config) -> Database:
         raise RepositoryError(f"{root}: registry.db is not the URL of a database: {error}.") from error
     if url.get_backend_name() == "postgresql" and url.port is None:
         url = url.set(port=5432)
-    return open_database(url, _namespace(config))
+    if url.get_backend_name() == "sqlite" and url.database:
+        path = Path(url.database)
+        url = url.set(database=os.path.join(os.path.realpath(path.parent), path.name))  # noqa: PTH118
+    return open_database(url, _namespace(config), root)
 
 
 def _without_options(database: Database) -> sqlalchemy.engine.URL:
@@ -552,7 +635,11 @@ def _namespace(config: Config) -> str:
 
 
 def _filled(root: Path, path: str) -> str:
-    return os.path.normpath(str(path).replace("<butlerRoot>", str(root)).removeprefix("file://"))
+    return os.path.realpath(local_path(str(path).replace("<butlerRoot>", str(root))))
+
+
+def _is_root(written: object, root: Path) -> bool:
+    return isinstance(written, str) and os.path.realpath(local_path(written)) == str(root)
 
 
 def _describe(target: _Target, content: FolderContent, state: DatabaseState) -> dict[str, str]:

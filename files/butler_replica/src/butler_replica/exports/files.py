@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import ReplicaError
+from ..local_paths import expanded
 from .text import SUFFIXES
 
 
@@ -37,7 +38,7 @@ def find_exports(patterns: Iterable[str | Path]) -> list[Path]:
     if not patterns:
         raise ReplicaError("No export was given: name folders, files or globs of export files.")
     for pattern in patterns:
-        text = str(Path(pattern).expanduser())
+        text = str(expanded(pattern))
         matches = [Path(text)]
         if not matches[0].exists():
             matches = [Path(match) for match in sorted(glob.glob(text))]  # noqa: PTH207 (may be absolute)
