@@ -9,7 +9,6 @@ from __future__ import annotations
 __all__ = ["AccessResult", "ensure_credentials", "ensure_index_entry"]
 
 import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,8 @@ from lsst.utils.db_auth import DbAuth, DbAuthError
 from rich.console import Console
 
 from .errors import ConflictError, RepositoryError
+from .own_files import OwnFile
+from .places import local_path
 
 
 @dataclass
@@ -89,8 +90,8 @@ def ensure_credentials(
     RepositoryError
         Raised if the file is there and is no list of credentials.
     """
-    path = Path(path).expanduser()
-    text = _read(path)
+    path = local_path(path)
+    text, mode = OwnFile(path).read()
     entries = _credentials(path, text)
     result = AccessResult(path, before=_without_passwords(entries), dry_run=dry_run)
     wanted = {"url": url, "username": username, "password": password}
@@ -101,11 +102,11 @@ def ensure_credentials(
         new_text = _merged(yaml.safe_dump([wanted], sort_keys=False) + text, [wanted, *kept])
         result.actions.append(f"set the credentials of {username} for {url}")
         entries = [wanted, *kept]
-    if path.exists() and path.stat().st_mode & 0o077:
+    if mode is not None and mode & 0o077:
         result.actions.append("set the mode to 0600")
     result.after = _without_passwords(entries)
     if result.changed and not dry_run:
-        _write(path, new_text, mode=0o600, folder_mode=0o700)
+        OwnFile(path).write(new_text, mode=0o600, folder_mode=0o700)
     return result
 
 
@@ -137,15 +138,15 @@ def ensure_index_entry(
     RepositoryError
         Raised if the file is there and is no index.
     """
-    path = Path(path).expanduser()
-    root = Path(root)
-    text = _read(path)
+    path = local_path(path)
+    root = Path(os.path.normpath(local_path(root)))
+    text, mode = OwnFile(path).read()
     entries = _index(path, text)
     result = AccessResult(path, before=text, after=text, dry_run=dry_run)
     there = entries.get(label)
     if there is not None and _same_folder(there, root):
         return result
-    if there is not None and Path(there, "butler.yaml").exists():
+    if there is not None and os.path.exists(local_path(there) / "butler.yaml"):  # noqa: PTH110 (may be closed)
         raise ConflictError(
             f"{path}: the label {label!r} stands for another repository, {there}. "
             f"Give {root} another label (butler_repo_label), or remove the entry."
@@ -155,17 +156,9 @@ def ensure_index_entry(
     result.after = _merged(start + yaml.safe_dump({label: str(root)}), wanted)
     result.actions.append(f"set the label {label} to {root}")
     if not dry_run:
-        _write(path, result.after, mode=0o644, folder_mode=0o755)
+        # One that is there keeps the mode that it was given.
+        OwnFile(path).write(result.after, mode=0o644 if mode is None else mode, folder_mode=0o755)
     return result
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as error:
-        raise RepositoryError(f"{path}: cannot be read: {error}.") from error
 
 
 def _parsed(path: Path, text: str) -> Any:
@@ -224,23 +217,4 @@ def _without_passwords(entries: list[dict[str, str]]) -> str:
 
 
 def _same_folder(there: str, root: Path) -> bool:
-    return os.path.realpath(there.removeprefix("file://")) == os.path.realpath(root)
-
-
-def _write(path: Path, text: str, *, mode: int, folder_mode: int) -> None:
-    """Write a file so that a reader finds the old text or the new one, and nobody else the new one."""
-    path = path.resolve()
-    try:
-        path.parent.mkdir(mode=folder_mode, parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise RepositoryError(f"{path}: cannot be written: {error.strerror}.") from error
-    new = Path(name)
-    try:
-        with os.fdopen(descriptor, "w") as stream:
-            stream.write(text)
-        new.chmod(mode)
-        new.replace(path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        raise RepositoryError(f"{path}: cannot be written: {error.strerror}.") from error
+    return os.path.realpath(local_path(there)) == os.path.realpath(root)
