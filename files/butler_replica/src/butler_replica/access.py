@@ -19,8 +19,8 @@ from lsst.utils.db_auth import DbAuth, DbAuthError
 from rich.console import Console
 
 from .errors import ConflictError, RepositoryError
+from .local_paths import local_path
 from .own_files import OwnFile
-from .places import local_path
 
 
 @dataclass

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from .listing import Listing, Placeholders
+from .local_paths import expanded
 from .rewriting import OUTSIDE, PathMapper, Roots, is_uri
 
 _ZIP_INDEX = "_butler_zip_index.json"
@@ -140,7 +141,7 @@ def make_finder(
     finder : `ArtifactFinder`
         What finds them.
     """
-    mapper = PathMapper(rewrite, Path(artifacts) if artifacts else export.parent)
+    mapper = PathMapper(rewrite, expanded(artifacts) if artifacts else export.parent)
     allowed = Roots([*mapper.folders, export.absolute().parent, *roots])
     return ArtifactFinder(mapper, allowed, listing, placeholders=placeholders, remote=remote)
 

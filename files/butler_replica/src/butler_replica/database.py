@@ -181,6 +181,10 @@ class Database(abc.ABC):
         """
 
     @abc.abstractmethod
+    def restore(self) -> None:
+        """Undo what an interrupted removal did to the name of the database, so that it can be looked into."""
+
+    @abc.abstractmethod
     def drop(self) -> None:
         """Remove the database that was taken out of use, if it is there."""
 
@@ -254,6 +258,9 @@ class SqliteDatabase(Database):
 
     def retire(self, state: DatabaseState) -> None:
         """See `Database.retire`; the butler finds the file by ``butler.yaml`` only."""
+
+    def restore(self) -> None:
+        """See `Database.restore`."""
 
     def drop(self) -> None:
         """See `Database.drop`."""
@@ -540,6 +547,12 @@ class PostgresDatabase(Database):
                     f"The database {self.url} cannot be dropped: {'; '.join(late)}. Nothing was touched."
                 )
             transaction.commit()
+
+    def restore(self) -> None:
+        """See `Database.restore`; a server may admit to no other name."""
+        if self._called() == self.doomed:
+            with self._maintenance() as connection:
+                _run(connection, _rename(self.doomed, self.name))
 
     def drop(self) -> None:
         """See `Database.drop`."""

@@ -179,6 +179,9 @@ def ensure_repository(
     # What is to be removed is not waited for: it is another thing then than whoever confirmed it has seen.
     wait_seconds = 0.0 if destroy else LOCK_WAIT_SECONDS
     try:
+        if destroy and not dry_run and target.doomed_path.is_file():
+            with repository_lock(target.root):
+                target.database.restore()
         plan = _make_plan(target, folders, destroy=destroy)
         if dry_run or not plan.result.changed:
             plan.result.dry_run = dry_run
