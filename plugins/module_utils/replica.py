@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 from ansible.module_utils.background import Job
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -26,6 +28,9 @@ except ImportError:  # reported by run(): the stack's Python is not the one in u
 _JOB = Job(os.environ["BUTLER_REPLICA_JOB"]) if "BUTLER_REPLICA_JOB" in os.environ else None
 """What the action plugin of long work wants done in the background."""
 
+_PASSWORD = re.compile(r"://[^\s:/?#]*:(\S+)@|[?&]password=([^\s&]+)")
+"""Passwords in a URL."""
+
 _INTERVAL = 0.5
 """Seconds from one line of progress to the next."""
 
@@ -36,6 +41,8 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     ``verb`` returns a result with ``changed``, ``to_dict()`` and, where it
     makes sense, ``diff()`` (a list of before/after pairs).
     """
+    # Of a verbose run the arguments are shown, too.
+    module.no_log_values.update(_passwords(module.params))
     if _JOB is not None:
         _JOB.obey()
     if IMPORT_ERROR is not None:
@@ -59,6 +66,18 @@ def fail(module: AnsibleModule, message: str, **result: Any) -> NoReturn:
     """Leave the module with a message for the user; names in it, and in what comes with it, control no terminal."""
     module.fail_json(msg=visible_in(message), **visible_in(result))
     raise AssertionError
+
+
+def _passwords(value: Any) -> set[str]:
+    """Return the passwords in URLs of plain data, as they stand there and as they are meant."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return {password for each in value for password in _passwords(each)}
+    if not isinstance(value, str):
+        return set()
+    found = {password for each in _PASSWORD.findall(value) for password in each if password}
+    return found | {unquote(password) for password in found}
 
 
 def progress(what: str) -> Any:

@@ -262,7 +262,11 @@ def main() -> None:
                         "default": "missing",
                     },
                     "formatters": {"type": "list", "elements": "str", "default": []},
-                    "unknown_formatters": {"type": "str", "choices": ["notice", "refuse"], "default": "notice"},
+                    "unknown_formatters": {
+                        "type": "str",
+                        "choices": ["notice", "refuse"],
+                        "default": "notice",
+                    },
                     "transfer": {
                         "type": "str",
                         "choices": ["symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none"],
