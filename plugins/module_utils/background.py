@@ -27,6 +27,9 @@ _LOOK = 0.05
 _GRACE = 3.0
 """Seconds for a module that has not started its job yet, and for a job that was told to end."""
 
+_FORGOTTEN = 120.0
+"""Seconds after which nobody asks for the result of a job any more: longer than the plugin tries to reach a target."""
+
 
 class Job:
     """The work of a module."""
@@ -63,6 +66,7 @@ class Job:
             # No place for it: the work is done in this call.
             return
         fcntl.flock(result, fcntl.LOCK_EX)
+        self._clear_forgotten()
         sys.stdout.flush()
         if os.fork():
             os.close(result)
@@ -95,6 +99,8 @@ class Job:
 
     def _answer(self, patience: float) -> NoReturn:
         """Exit with the result of the work, or with how far it is."""
+        # Whoever clears what was forgotten sees that somebody asks.
+        os.utime(self._result)
         if not _within(patience, self._has_ended):
             said = self._progress.read_text().splitlines() if self._progress.exists() else []
             _exit_with({"changed": False, "job_running": True, "job_progress": "".join(said[1:])})
@@ -117,6 +123,20 @@ class Job:
             except BlockingIOError:
                 return False
         return True
+
+    def _clear_forgotten(self) -> None:
+        """Remove the files of jobs that have ended and whose run was cut before it asked for the result."""
+        family, _, _ = self._result.name.partition(".")
+        for name in {".".join(path.name.split(".")[:2]) for path in self._result.parent.glob(f"{family}.*")}:
+            # Another run may clear it, too.
+            with contextlib.suppress(OSError):
+                Job(str(self._result.parent / name))._clear_if_forgotten()
+
+    def _clear_if_forgotten(self) -> None:
+        files = list(self._result.parent.glob(f"{self._result.name}*"))
+        newest = max((path.stat().st_mtime for path in files), default=0.0)
+        if time.time() - newest > _FORGOTTEN and (not self._result.exists() or self._has_ended()):
+            self._remove()
 
     def _remove(self) -> None:
         for path in self._result.parent.glob(f"{self._result.name}*"):

@@ -85,6 +85,7 @@ exports:
   elements: str
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,8 @@ def main() -> None:
     def verb() -> Any:
         from butler_replica.sample import make_sample
 
+        # Data are for every user, whatever the umask of the one who writes them.
+        os.umask(0o022)
         return make_sample(
             Path(module.params["path"]),
             exposures=module.params["exposures"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
@@ -128,6 +129,27 @@ def assert_gone(group):
     pytest.fail(f"process group {group} goes on")
 
 
+def leave_jobs(folder):
+    """Leave what runs that were cut leave behind; return what must stay, and a lock."""
+
+    def leave(number, age, *suffixes):
+        paths = [folder / f"butler_replica.{number:016x}{suffix}" for suffix in suffixes]
+        for path in paths:
+            path.write_text("{}")
+            os.utime(path, (time.time() - age,) * 2)
+        return paths
+
+    leave(1, 3600, "", ".progress", ".errors")
+    leave(2, 3600, ".progress")
+    asked_for = leave(3, 10, "", ".progress")
+    running = leave(4, 3600, "", ".progress", ".errors")
+    of_ansible = folder / "j123456789.42"
+    of_ansible.touch()
+    lock = running[0].open("a")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return sorted([*asked_for, *running, of_ansible]), lock
+
+
 def test_shown_while_it_runs(play, make_repository):
     repository = make_repository()
     running = play(repository)
@@ -174,8 +196,11 @@ def test_interrupted_killed_and_run_again(play, make_repository, exports):
     assert count(repository) < DATASETS
     assert list(killed.jobs.iterdir()) == []
 
+    kept, locked = leave_jobs(killed.jobs)
     again = play(repository)
     shown = again.finish()
     assert again.process.returncode == 0, shown
+    assert sorted(again.jobs.iterdir()) == kept
+    locked.close()
     assert_same(repository, clean)
     assert tree(repository.root) == tree(clean.root)
