@@ -82,7 +82,8 @@ def apply_plan(
             try:
                 transfer.undo()
             finally:
-                _take_back(butler, made)
+                if not _is_cut_off(error):
+                    _take_back(butler, made)
         if isinstance(error, ConflictingDefinitionError):
             raise ConflictError(
                 f"{plan.export}: the repository was changed by another process meanwhile ({error}). "
@@ -104,6 +105,15 @@ def _register(butler: Butler, dataset_types: Iterable[DatasetType], made: list[s
         made.append(dataset_type.name)
         if not butler.registry.registerDatasetType(dataset_type):
             made.pop()
+
+
+def _is_cut_off(error: BaseException | None) -> bool:
+    """Whether the database is out of reach: to ask it once more could take minutes."""
+    while error is not None:
+        if isinstance(error, sqlalchemy.exc.DBAPIError) and error.connection_invalidated:
+            return True
+        error = error.__context__
+    return False
 
 
 def _take_back(butler: Butler, made: Sequence[str]) -> None:
