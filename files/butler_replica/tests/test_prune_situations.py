@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from click.testing import CliRunner
-from lsst.daf.butler import Butler, CollectionType
+from lsst.daf.butler import Butler, CollectionType, Timespan
 
 from butler_replica import prune as prune_module
 from butler_replica.cli import main
@@ -224,7 +224,8 @@ def associated(repository, tmp_path):
     butler = Butler.from_config(str(repository), writeable=True)
     butler.collections.register("u/me/best", CollectionType.TAGGED, doc="The best.")
     butler.registry.associate("u/me/best", [*flats[:3], *darks])
-    butler.registry.certify("calib", darks[1:], SPRING)
+    butler.registry.certify("calib", darks[1:3], Timespan(SPRING.begin, None))
+    butler.registry.certify("calib", darks[2:3], Timespan(None, SPRING.begin))
     butler._datastore.forget(darks[:1])
     return repository
 

@@ -13,6 +13,8 @@ from lsst.daf.butler import Butler, CollectionType
 
 from butler_replica.chains import set_chain
 from butler_replica.cli import main
+from butler_replica.errors import ReplicaError
+from butler_replica.prune import prune
 from butler_replica.verify import verify
 from small_repository import add_datasets, certify
 
@@ -101,6 +103,20 @@ def test_placeholders_that_are_accepted_have_their_size(make_repository, tmp_pat
     assert verify(str(repository), placeholders="accept").ok
 
 
+def test_a_path_that_the_butler_makes_nothing_of(make_repository, tmp_path):
+    """Verify names it; prune does not take it for gone."""
+    repository = make_repository()
+    refs = add_datasets(repository, tmp_path / "data")
+    repository.sql("UPDATE file_datastore_records SET path = 'file://[x/y' WHERE path LIKE '%D01%'")
+    with pytest.raises(Exception):  # noqa: B017
+        Butler.from_config(str(repository)).get(refs[1])
+    (failure,) = verify(str(repository)).failures
+    assert "1 have an artifact on disk that cannot be read: file://[x/y" in failure
+    with pytest.raises(ReplicaError, match="makes no location"):
+        prune(str(repository))
+    assert repository.sql("SELECT count(*) FROM dataset") == [(4,)]
+
+
 def test_examples_are_few(make_repository, tmp_path):
     repository = make_repository()
     add_datasets(repository, tmp_path / "data", count=6, transfer="direct")
@@ -120,9 +136,11 @@ def zipped(make_repository, tmp_path):
     refs = butler.query_datasets("bias", "run/bias", with_dimension_records=True)
     archive = butler.retrieve_artifacts_zip(refs, destination=tmp_path / "zips")
     repository = make_repository("sqlite", tmp_path / "zipped")
-    Butler.from_config(str(repository), writeable=True).ingest_zip(
-        archive, transfer="copy", transfer_dimensions=True
-    )
+    add_datasets(repository, tmp_path / "others", kind="flat", run="run/flat")
+    target = Butler.from_config(str(repository), writeable=True)
+    target.registry.registerDatasetType(refs[0].datasetType)
+    target.collections.register("run/bias")
+    target.ingest_zip(archive, transfer="copy")
     (found,) = repository.root.rglob("*.zip")
     return repository, found
 
@@ -177,7 +195,8 @@ def test_an_archive_in_place_of_an_artifact(zipped):
     """A reader for YAML is given the whole archive."""
     repository, _ = zipped
     repository.sql(
-        "UPDATE file_datastore_records SET path = substr(path, 1, instr(path, '#') - 1), file_size = -1"
+        "UPDATE file_datastore_records SET path = substr(path, 1, instr(path, '#') - 1), file_size = -1 "
+        "WHERE path LIKE '%#%'"
     )
     (failure,) = verify(str(repository)).failures
     assert failure.startswith("bias in run/bias: 4 have an artifact on disk that cannot be read")

@@ -16,7 +16,7 @@ from lsst.daf.butler import Butler, Location
 from lsst.resources import ResourcePath
 from lsst.utils.doImport import doImportType
 
-from .errors import ArtifactError
+from .errors import ArtifactError, RepositoryError
 from .internals import DatasetRow, artifact_path
 from .listing import FoundFile, Listing
 
@@ -127,10 +127,21 @@ class Artifacts:
         ArtifactError
             Raised unless looking closely, if the folder is there but cannot
             be listed: whether the file exists is unknown then.
+        RepositoryError
+            Raised unless looking closely, if the butler can make nothing of
+            the path that is recorded.
         """
         if row.path is None:
             return _REGISTERED
-        if is_remote(row.path) or not isinstance(path := self._locate(row.path), str):
+        if is_remote(row.path):
+            return _NOT_LOOKED_AT
+        try:
+            path = self._locate(row.path)
+        except RepositoryError as error:
+            if not self._closely:
+                raise
+            return Found(State.UNREADABLE, None, str(error))
+        if not isinstance(path, str):
             return _NOT_LOOKED_AT
         if not self._closely:
             path, is_there = self._listing.follow(path)

@@ -467,7 +467,7 @@ class _Comparison:
         ids = as_uuids(self.inventory.ids[np.sort(places)[:_SHOWN]])
         state = {one: self.inventory.state[place] for one, place in zip(ids, np.sort(places), strict=False)}
         shown = [
-            f"{found.path} ({found.reason})"
+            f"{found.path or row.path} ({found.reason})"
             for rows in dataset_rows(self.butler, ids)
             for row in rows
             if (found := artifacts.find(row)).state == state[row.id] or found.state < State.STORED
