@@ -146,6 +146,11 @@ REFUSED = {
         {"confirm_destroy": "yes"},
         "is not the name of what would be dropped",
     ),
+    "a schema that the butler does not quote": (
+        {"butler_db_backend": "postgresql", "butler_db_managed": False, "butler_db_namespace": "Main-2021"},
+        "butler_db_namespace is 'Main-2021', with which lsst-daf-butler cannot work",
+    ),
+    "a name that the server would cut": ({"butler_db_name": "d" * 64}, "at most 63 bytes"),
     "no room": ({"replica_disk_min_mb": 10**9}, "MB are free at"),
 }
 
@@ -155,7 +160,7 @@ def test_preflight_tells_all_problems_at_once(tmp_path: Path) -> None:
     variables = {"butler_repo_root": str(tmp_path / "repo"), "lsst_stack_home": str(tmp_path / "stack")}
     for of_user, _ in REFUSED.values():
         variables |= {name: value(tmp_path) if callable(value) else value for name, value in of_user.items()}
-    without = {"lsst_stack_existing": ""}
+    without = {"lsst_stack_existing": "", "butler_repo_root": "dc2"}
     words = ""
     for given in (
         variables,
@@ -165,7 +170,7 @@ def test_preflight_tells_all_problems_at_once(tmp_path: Path) -> None:
         done = play(tmp_path, "-i", inventory(tmp_path, **given), PROJECT / "playbooks/preflight.yml")
         assert done.returncode != 0
         words += said(done)
-    for wanted in (wanted for _, wanted in REFUSED.values()):
+    for wanted in ("give the whole path of a folder", *(wanted for _, wanted in REFUSED.values())):
         assert wanted in words, words
     assert "Traceback" not in words
     assert "deserialization" not in words
