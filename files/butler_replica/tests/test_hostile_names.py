@@ -74,7 +74,7 @@ _AnyTag.add_multi_constructor("!", lambda loader, suffix, node: None)
 
 
 class Place:
-    """A folder with exports whose names are hostile, and two repositories with them."""
+    """A folder with exports whose names are hostile, and repositories with them."""
 
     def __init__(self, folder: Path, empty: Path) -> None:
         source = shutil.copytree(empty, folder / "source")
@@ -113,6 +113,7 @@ class Place:
         self.empty = shutil.copytree(empty, folder / "em[/nope]pty")
         self.repo = shutil.copytree(empty, folder / "repo[/nope]\x07")
         import_exports(str(self.repo), [self.export], transfer="copy")
+        self.whole = shutil.copytree(self.repo, folder / "whole[/nope]\x07")
         # Every artifact is gone, and the registry says otherwise.
         for path in [p for p in self.repo.rglob("*.yaml") if p.name != "butler.yaml"]:
             path.unlink()
@@ -124,7 +125,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, empty_repository: Callable[[
 
 
 COMMANDS: dict[str, Callable[[Place], tuple[list[object], int]]] = {
-    "import": lambda p: (["import", p.repo, p.export], 0),
+    "import": lambda p: (["import", p.whole, p.export], 0),
     "import, dry run": lambda p: (["import", p.empty, p.export, "--dry-run"], 0),
     "import, artifacts missing": lambda p: (["import", p.empty, p.gone, "--dry-run"], 1),
     "import, artifacts left out": lambda p: (

@@ -225,7 +225,7 @@ def test_memory(make_repository: Callable[..., Repository], tmp_path: Path) -> N
     export = write_raws(tmp_path / "in", exposures=300, detectors=200, one_file=True)
     report = (
         "import sys, pathlib; from butler_replica.importer import import_exports; "
-        "result = import_exports(sys.argv[1], [sys.argv[2]], transfer='direct'); "
+        "result = import_exports(sys.argv[1], [sys.argv[2]], transfer='direct', formatters=['no.such']); "
         "print(result.total('inserted'), len(result.files[0].notices)); "
         "print(pathlib.Path('/proc/self/status').read_text())"
     )

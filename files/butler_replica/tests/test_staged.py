@@ -581,7 +581,7 @@ def test_a_reader_sees_what_an_import_would_do(
         auth = Path(os.environ["LSST_DB_AUTH"])
         url = postgres_server.url(repository.name)
         auth.write_text(yaml.safe_dump([{"url": url, "username": reader, "password": "x"}]))
-        for grants, notice in (("ALL", ""), ("CONNECT", "permission denied to create temporary tables")):
+        for grants, notice in (("ALL", ""), ("CONNECT", "allows no temporary tables")):
             postgres_server.sql(f"REVOKE ALL ON DATABASE {repository.name} FROM public")
             postgres_server.sql(f"GRANT {grants} ON DATABASE {repository.name} TO {reader}")
             result = import_exports(repository, [export], dry_run=True)
