@@ -14,22 +14,22 @@ import sys
 import tempfile
 from pathlib import Path
 
-SETUPTOOLS = 77
+HATCHLING = (1, 27)
 """What ``pyproject.toml`` asks for; where it is here, nothing is downloaded."""
 
 
-def has_setuptools() -> bool:
+def has_hatchling() -> bool:
     """Return whether this Python can build the wheel by itself."""
     try:
-        found = importlib.metadata.version("setuptools")
+        found = importlib.metadata.version("hatchling")
     except importlib.metadata.PackageNotFoundError:
         return False
-    return int(found.split(".")[0]) >= SETUPTOOLS
+    return tuple(int(part) for part in re.findall(r"\d+", found)[:2]) >= HATCHLING
 
 
 def copy_source(source: Path, content: str, folder: Path) -> None:
     """Copy what belongs to the wheel, with the content in its version."""
-    unwanted = shutil.ignore_patterns("__pycache__", "*.egg-info", ".*")
+    unwanted = shutil.ignore_patterns("__pycache__", ".*")
     shutil.copytree(source / "src", folder / "src", ignore=unwanted)
     project = (source / "pyproject.toml").read_text(encoding="utf-8")
     project = re.sub(
@@ -53,7 +53,7 @@ def main(source: str, content: str, folder: str) -> int:
         ]
         # What runs here is not what it is installed in.
         command += ["--ignore-requires-python", "--wheel-dir", folder]
-        command += ["--no-build-isolation"] if has_setuptools() else []
+        command += ["--no-build-isolation"] if has_hatchling() else []
         return subprocess.run([*command, work], check=False).returncode  # noqa: S603 - pip, by this Python
 
 
