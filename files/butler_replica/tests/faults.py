@@ -16,7 +16,7 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, Config
 
-from butler_replica.lock import LOCK_NAME
+from butler_replica.session.lock import LOCK_NAME
 from conftest import Repository
 from postgres_server import PostgresServer
 from registry_tables import registry_tables

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from lsst.daf.butler import Config
 
-from butler_replica.lock import LOCK_NAME
+from butler_replica.session.lock import LOCK_NAME
 from conftest import Repository
 from exports_for_tests import write_raws
 from faults import (

@@ -17,10 +17,10 @@ import pytest
 import yaml
 from lsst.daf.butler import Butler, DatasetType
 
-from butler_replica.connect import open_butler
 from butler_replica.errors import RefusedError, RepositoryError
 from butler_replica.exports.files import find_exports
 from butler_replica.repository import RepositoryResult, ensure_repository
+from butler_replica.session.opening import open_butler
 
 CONFIG = {"registry": {"db": "sqlite:///<butlerRoot>/gen3.sqlite3"}}
 

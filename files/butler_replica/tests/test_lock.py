@@ -20,14 +20,14 @@ from lsst.daf.butler import Butler
 
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.instrument import register_instrument
-from butler_replica.lock import LOCK_NAME, repository_lock
+from butler_replica.session.lock import LOCK_NAME, repository_lock
 from conftest import Repository
 from faults import killed_at_end
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
 HOLD = (
-    "import sys; from butler_replica.lock import repository_lock\n"
+    "import sys; from butler_replica.session.lock import repository_lock\n"
     "with repository_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
 )
 
@@ -205,7 +205,7 @@ def test_the_lock_of_the_database_keeps_out_hosts_that_do_not_share_the_folder(
     repository = make_repository("postgresql")
     elsewhere = shutil.copytree(repository.root, tmp_path / "elsewhere")
     script = (
-        "import sys; from butler_replica.writing import writing\n"
+        "import sys; from butler_replica.session.writing import writing\n"
         "with writing(sys.argv[1]): print('held', flush=True); sys.stdin.read()"
     )
     with killed_at_end(
@@ -251,7 +251,7 @@ def test_a_process_holds_it_for_another_one(folder: Path) -> None:
 
 
 def test_a_butler_learns_what_was_written_while_it_waited(repository: Repository) -> None:
-    from butler_replica.writing import opened
+    from butler_replica.session.writing import opened
 
     with opened(str(repository)) as early:
         Butler.from_config(str(repository), writeable=True).collections.register("late")

@@ -24,8 +24,8 @@ from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 
 from butler_replica import repository as repository_module
 from butler_replica.errors import RefusedError, RepositoryError
-from butler_replica.lock import LOCK_NAME, repository_lock
 from butler_replica.repository import DOOMED_NAME, RepositoryResult, ensure_repository
+from butler_replica.session.lock import LOCK_NAME, repository_lock
 
 BUTLER = Path(sys.executable).with_name("butler")
 
@@ -498,7 +498,7 @@ def test_lock_is_respected_and_names_its_holder(made: Replica) -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from butler_replica.lock import repository_lock\n"
+            "import sys; from butler_replica.session.lock import repository_lock\n"
             "with repository_lock(sys.argv[1]): print('held', flush=True); sys.stdin.read()",
             str(made.root),
         ],

@@ -13,8 +13,8 @@ import pytest
 import sqlalchemy
 
 from butler_replica.errors import RepositoryError
-from butler_replica.lock import repository_lock
 from butler_replica.prune import prune
+from butler_replica.session.lock import repository_lock
 from conftest import Repository
 from exports_for_tests import write_raws
 from faults import killed_at_end, make_on, wait_until

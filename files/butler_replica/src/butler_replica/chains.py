@@ -13,9 +13,9 @@ from rich.console import Console
 
 from .errors import ConflictError
 from .open_chains import ChainResult, Collections, apply_chains
+from .session.writing import writing
 from .sets import Collection, parse_collections
 from .wording import visible
-from .writing import writing
 
 
 @dataclass

@@ -39,8 +39,8 @@ from lsst.utils.db_auth import DbAuth, DbAuthNotFoundError
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
 from .catalogue import FOREIGN_OBJECTS, own_tables
-from .connect import database_errors
 from .errors import RefusedError, RepositoryError
+from .session.opening import database_errors
 
 _MARK = "dc2-replica"
 _SQLITE_MARK = 0x64633272  # "dc2r" in the file's header

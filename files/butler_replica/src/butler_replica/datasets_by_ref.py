@@ -19,13 +19,7 @@ from typing_extensions import override
 
 from . import internals
 from .checks import check_artifact, data_id_value
-from .datasets import (
-    LISTED,
-    DatasetContext,
-    MissingArtifact,
-    PlannedDatasets,
-    Transferable,
-)
+from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
 from .exports.model import DatasetBlock, DatasetRecord
 from .lookup import data_id_text
 from .rewriting import OUTSIDE

@@ -24,13 +24,7 @@ from typing_extensions import override
 
 from .artifacts import FoundArtifact
 from .checks import check_artifact, check_formatter, data_id_value
-from .datasets import (
-    LISTED,
-    DatasetContext,
-    MissingArtifact,
-    PlannedDatasets,
-    Transferable,
-)
+from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
 from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool

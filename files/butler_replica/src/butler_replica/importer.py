@@ -27,9 +27,9 @@ from .local_paths import expanded
 from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
+from .session.writing import OpenRepository, opened
 from .transfer import TRANSFER_MODES
 from .wording import visible
-from .writing import OpenRepository, opened
 
 
 @dataclass
@@ -356,7 +356,7 @@ class _Importer:
 
     Parameters
     ----------
-    repository : `~butler_replica.writing.OpenRepository`
+    repository : `~butler_replica.session.writing.OpenRepository`
         The repository.
     options : `ImportOptions`
         How exports are imported.

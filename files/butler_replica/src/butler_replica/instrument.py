@@ -23,7 +23,7 @@ from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
 from .dimension_records import InsertionResult, existing_records, insert_records, make_record, new_records
 from .errors import ReplicaError
-from .writing import writing
+from .session.writing import writing
 
 INSTRUMENT = "LSSTCam-imSim"
 

@@ -26,8 +26,8 @@ from .internals import DatasetDetails, dataset_details, dataset_rows, datastore_
 from .inventory import Inventory, as_uuids, take_inventory
 from .listing import Listing
 from .pruned import PRUNED_FOLDER, PrunedWriter
+from .session.writing import writing
 from .wording import visible
-from .writing import writing
 
 _BATCH = 10_000
 """Datasets removed in one transaction."""

@@ -30,14 +30,14 @@ from lsst.daf.butler import Butler, ButlerConfig, Config
 from lsst.resources import ResourcePath
 from rich.console import Console
 
-from .connect import database_errors
 from .database import Database, DatabaseState, PostgresDatabase, RegistryState, SqliteDatabase, open_database
 from .errors import RefusedError, ReplicaError, RepositoryError
 from .folder import FolderContent, artifacts_among, empty_folder, place_problem, scan_folder
 from .interrupts import ended_by_signals
 from .local_paths import local_path
-from .lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
 from .pruned import is_pruned_record
+from .session.lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
+from .session.opening import database_errors
 from .wording import visible
 
 CONFIG_NAME = "butler.yaml"

@@ -40,7 +40,7 @@ from .errors import ReplicaError
 from .geometry import ARCSEC, Array, deproject, polygon, polygons, tangent_frame
 from .internals.bulk_dimensions import BulkInsertion, bulk_insertion
 from .progress import Progress, Report
-from .writing import writing
+from .session.writing import writing
 
 _BATCH = 50
 """Tracts whose records are in memory at a time."""

@@ -24,7 +24,6 @@ from .artifacts import ArtifactFinder, make_finder
 from .associations import restrict_associations
 from .chains import plan_collections
 from .compared_records import other_records_used
-from .connect import database_errors, open_butler
 from .errors import ConflictError, ReplicaError
 from .evidence import Artifacts, State
 from .exports.files import find_exports
@@ -36,6 +35,7 @@ from .listing import Listing, Placeholders
 from .open_chains import Collections, merge_children
 from .plan import ASSOCIATED
 from .progress import Progress, Report
+from .session.opening import database_errors, open_butler
 from .sets import Collection, ImportSet, parse_collections, parse_sets
 from .wording import ReaderConsole
 

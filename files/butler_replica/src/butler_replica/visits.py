@@ -43,20 +43,11 @@ from .dimension_records import (
     prefetched,
 )
 from .errors import ReplicaError, RepositoryError
-from .geometry import (
-    ARCSEC,
-    MILLIARCSEC,
-    Array,
-    deproject,
-    polygon,
-    polygons,
-    region_distance,
-    tangent_frame,
-)
+from .geometry import ARCSEC, MILLIARCSEC, Array, deproject, polygon, polygons, region_distance, tangent_frame
 from .instrument import INSTRUMENT, focal_plane_layout
 from .internals.bulk_dimensions import bulk_insertion
 from .progress import Progress, Report
-from .writing import writing
+from .session.writing import writing
 
 _Make = Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]]
 

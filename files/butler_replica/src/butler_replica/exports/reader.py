@@ -27,14 +27,7 @@ from lsst.sphgeom import Region
 from ..errors import ExportError
 from .canonical import CanonicalRecords
 from .early import MOVED_FORMATTERS, modernize
-from .model import (
-    Certification,
-    CollectionItem,
-    DatasetBlock,
-    DatasetRecord,
-    DatasetTypeItem,
-    ExportFile,
-)
+from .model import Certification, CollectionItem, DatasetBlock, DatasetRecord, DatasetTypeItem, ExportFile
 from .records import Records, Spool
 from .text import ExportText
 

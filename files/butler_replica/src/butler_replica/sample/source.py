@@ -14,16 +14,7 @@ from lsst.daf.butler import Butler, CollectionType, DatasetIdGenEnum, DatasetRef
 from ..internals import insert_artifact_records, template_path
 from .dataset_types import DATASET_TYPES
 from .observations import observe, selected_detectors
-from .plan import (
-    CALIBRATIONS,
-    CHAINS,
-    DOCS,
-    RUNS,
-    TAGGED_RAWS,
-    Certification,
-    n_processed,
-    plan_datasets,
-)
+from .plan import CALIBRATIONS, CHAINS, DOCS, RUNS, TAGGED_RAWS, Certification, n_processed, plan_datasets
 
 
 class SourceDataset(NamedTuple):

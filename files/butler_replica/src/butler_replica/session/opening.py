@@ -14,8 +14,8 @@ import sqlalchemy.exc
 from lsst.daf.butler import Butler
 from lsst.utils.db_auth import DbAuthError
 
-from .errors import RepositoryError
-from .local_paths import local_path
+from ..errors import RepositoryError
+from ..local_paths import local_path
 
 _REMEDIES = {
     "password authentication failed": "Check user and password in ~/.lsst/db-auth.yaml (or LSST_DB_AUTH).",

@@ -28,7 +28,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
-from .errors import RepositoryError
+from ..errors import RepositoryError
 
 LOCK_NAME = ".dc2-replica.lock"
 """Name of the lock file in the repository folder."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from lsst.daf.butler import Butler
 
-from . import internals
-from .connect import database_errors, open_butler
-from .errors import RepositoryError
-from .interrupts import ended_by_signals
+from .. import internals
+from ..errors import RepositoryError
+from ..interrupts import ended_by_signals
 from .lock import LOCK_WAIT_SECONDS, repository_lock
+from .opening import database_errors, open_butler
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""A repository to work on: opened, locked, its errors in words."""
