@@ -5,9 +5,9 @@ import uuid
 import numpy as np
 from lsst.daf.butler import Butler
 
+from butler_replica.artifacts.places import Unseen
 from butler_replica.internals import artifact_path
 from butler_replica.inventory import Group, Inventory, State, as_bytes, as_uuids, take_inventory
-from butler_replica.places import Unseen
 from small_repository import add_datasets
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from butler_replica.artifacts.listing import Listing
 from butler_replica.errors import ArtifactError
-from butler_replica.listing import Listing
 
 
 def test_links_exist_where_they_lead_to_a_file(tmp_path: Path) -> None:
@@ -70,7 +70,8 @@ def test_a_folder_that_cannot_be_listed_is_no_missing_file(tmp_path: Path) -> No
             Listing().exists(str(folder / "file"))
         return
     script = (
-        "import sys, os; from butler_replica.listing import Listing; from butler_replica.errors import ArtifactError\n"
+        "import sys, os; from butler_replica.artifacts.listing import Listing\n"
+        "from butler_replica.errors import ArtifactError\n"
         "os.setgid(65534); os.setuid(65534)\n"
         "try:\n    Listing().exists(sys.argv[1])\nexcept ArtifactError as error:\n    print(error)\n"
     )

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from butler_replica import transfer
+from butler_replica.artifacts import transfer
+from butler_replica.artifacts.transfer import Transfer
 from butler_replica.errors import ArtifactError
 from butler_replica.importer import import_exports
-from butler_replica.transfer import Transfer
 from conftest import Repository
 from small_repository import tree
 

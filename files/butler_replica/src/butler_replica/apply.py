@@ -12,11 +12,11 @@ from lsst.daf.butler import Butler, DatasetType
 from lsst.daf.butler.registry import ConflictingDefinitionError, OrphanedRecordError
 
 from . import internals
+from .artifacts.transfer import Transfer
 from .datasets import Transferable
 from .errors import ConflictError
 from .open_chains import ChainResult, apply_chains
 from .plan import FilePlan
-from .transfer import Transfer
 
 _TOLD = 1_000
 """Artifacts between two calls of ``tell``."""
@@ -44,7 +44,7 @@ def apply_plan(
     plan : `FilePlan`
         What there is to do.
     transfer_mode : `str`
-        How artifacts are brought, one of `butler_replica.transfer.TRANSFER_MODES`.
+        How artifacts are brought, one of `butler_replica.artifacts.transfer.TRANSFER_MODES`.
     chains : `~collections.abc.Sequence` [ `~butler_replica.open_chains.ChainResult` ], optional
         What chains become with it.
     tell : `~collections.abc.Callable`, optional

@@ -22,13 +22,13 @@ from lsst.daf.butler import Butler, DatasetRef, DatasetType
 from lsst.resources import ResourcePath
 
 from . import internals
-from .artifacts import ArtifactFinder, FoundArtifact
+from .artifacts.evidence import is_remote
+from .artifacts.finder import ArtifactFinder, FoundArtifact
+from .artifacts.listing import Listing
+from .artifacts.rewriting import is_uri
 from .errors import ArtifactError, ConflictError, ExportError, ReplicaError
-from .evidence import is_remote
 from .exports.model import DatasetBlock, ExportFile
-from .listing import Listing
 from .lookup import RecordLookup
-from .rewriting import is_uri
 
 if TYPE_CHECKING:
     from .plan import ImportOptions

@@ -18,11 +18,11 @@ from lsst.utils.iteration import chunk_iterable
 from typing_extensions import override
 
 from . import internals
+from .artifacts.rewriting import OUTSIDE
 from .checks import check_artifact, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
 from .exports.model import DatasetBlock, DatasetRecord
 from .lookup import data_id_text
-from .rewriting import OUTSIDE
 
 _CHUNK = 10_000
 """Data IDs in one query."""

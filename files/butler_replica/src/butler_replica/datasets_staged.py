@@ -22,7 +22,8 @@ from lsst.utils.iteration import chunk_iterable
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from .artifacts import FoundArtifact
+from .artifacts.finder import FoundArtifact
+from .artifacts.rewriting import OUTSIDE
 from .checks import check_artifact, check_formatter, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
 from .errors import ExportError
@@ -30,7 +31,6 @@ from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
 from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
 from .lookup import data_id_text
-from .rewriting import OUTSIDE
 
 _ASSOCIATED = 10_000
 """Associated datasets that are looked up at a time."""

@@ -16,19 +16,19 @@ from rich.table import Table
 
 from . import internals
 from .apply import apply_plan
+from .artifacts.listing import Listing, Placeholders
+from .artifacts.transfer import TRANSFER_MODES
 from .datasets import LISTED, MissingArtifact
 from .errors import ConflictError, ReplicaError
 from .exports.ahead import ReadAhead
 from .exports.files import find_exports
 from .exports.model import ExportFile
 from .formatters import UnknownFormatters
-from .listing import Listing, Placeholders
 from .local_paths import expanded
 from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
 from .session.writing import OpenRepository, opened
-from .transfer import TRANSFER_MODES
 from .wording import visible
 
 
@@ -248,7 +248,7 @@ def import_exports(
         What others do: they are named in a ``notice``, or ``refuse`` fails
         their file.
     transfer : `str`, optional
-        How artifacts are brought, one of `butler_replica.transfer.TRANSFER_MODES`.
+        How artifacts are brought, one of `butler_replica.artifacts.transfer.TRANSFER_MODES`.
     runs : `~collections.abc.Sequence` [ `str` ], optional
         Runs that are made whether datasets need them or not.
     register : `bool`, optional

@@ -27,7 +27,8 @@ from lsst.daf.butler import (
     Timespan,
 )
 
-from .artifacts import make_finder
+from .artifacts.finder import make_finder
+from .artifacts.listing import Listing, Placeholders
 from .associations import associations_only
 from .checks import check_plan
 from .compared_records import compare_records
@@ -39,7 +40,6 @@ from .exports.migrate import dataset_type
 from .exports.model import CollectionItem, ExportFile
 from .formatters import UnknownFormatters, check_formatters
 from .internals import Staging, datastore_root
-from .listing import Listing, Placeholders
 from .lookup import RecordLookup, data_id_text
 from .made_records import NeededRecords
 
@@ -145,7 +145,7 @@ def make_plan(
         What the export says.
     options : `ImportOptions`
         How it is to be imported.
-    listing : `~butler_replica.listing.Listing`
+    listing : `~butler_replica.artifacts.listing.Listing`
         Which files there are.
     staging : `~butler_replica.internals.Staging`, optional
         Where very many datasets are compared.

@@ -20,11 +20,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from .artifacts.evidence import Artifacts, State
+from .artifacts.listing import Listing
 from .errors import RefusedError
-from .evidence import Artifacts, State
 from .internals import DatasetDetails, dataset_details, dataset_rows, datastore_root, forget_datasets
 from .inventory import Inventory, as_uuids, take_inventory
-from .listing import Listing
 from .pruned import PRUNED_FOLDER, PrunedWriter
 from .session.writing import writing
 from .wording import visible

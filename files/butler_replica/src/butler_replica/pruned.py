@@ -22,10 +22,10 @@ import astropy.time
 import yaml
 from lsst.daf.butler import Butler, CollectionType, Timespan
 
+from .artifacts.evidence import is_remote
+from .artifacts.listing import Listing
 from .errors import ReplicaError
-from .evidence import is_remote
 from .internals import DatasetDetails, artifact_path, datastore_root
-from .listing import Listing
 from .wording import visible
 
 PRUNED_FOLDER = ".dc2-replica/pruned"

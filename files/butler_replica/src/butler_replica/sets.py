@@ -19,11 +19,11 @@ import yaml
 from lsst.daf.butler import CollectionType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from .artifacts.listing import Placeholders
+from .artifacts.rewriting import parse_rewrite
+from .artifacts.transfer import TRANSFER_MODES
 from .errors import ReplicaError
 from .formatters import UnknownFormatters
-from .listing import Placeholders
-from .rewriting import parse_rewrite
-from .transfer import TRANSFER_MODES
 
 Stage = Literal["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"]
 

@@ -20,18 +20,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .artifacts import ArtifactFinder, make_finder
+from .artifacts.evidence import Artifacts, State
+from .artifacts.finder import ArtifactFinder, make_finder
+from .artifacts.listing import Listing, Placeholders
 from .associations import restrict_associations
 from .chains import plan_collections
 from .compared_records import other_records_used
 from .errors import ConflictError, ReplicaError
-from .evidence import Artifacts, State
 from .exports.files import find_exports
 from .exports.model import ExportFile
 from .exports.reader import read_export
 from .internals import count_orphan_records, dataset_rows
 from .inventory import Group, Inventory, as_uuids, take_inventory
-from .listing import Listing, Placeholders
 from .open_chains import Collections, merge_children
 from .plan import ASSOCIATED
 from .progress import Progress, Report

@@ -21,10 +21,10 @@ from typing import Any, ParamSpec, Protocol
 import click
 from rich.console import Console
 
+from ..artifacts.listing import PLACEHOLDERS
+from ..artifacts.transfer import TRANSFER_MODES
 from ..errors import ReplicaError
 from ..formatters import UNKNOWN_FORMATTERS
-from ..listing import PLACEHOLDERS
-from ..transfer import TRANSFER_MODES
 from ..wording import ReaderConsole
 from ..wording import as_json as to_json
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from .errors import ReplicaError
+from ..errors import ReplicaError
 
 OUTSIDE = "lies outside the folders that artifacts are taken from"
 """Reason of artifacts that may not be taken."""

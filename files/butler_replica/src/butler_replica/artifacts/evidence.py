@@ -16,8 +16,8 @@ from lsst.daf.butler import Butler, Location
 from lsst.resources import ResourcePath
 from lsst.utils.doImport import doImportType
 
-from .errors import ArtifactError, RepositoryError
-from .internals import DatasetRow, artifact_path
+from ..errors import ArtifactError, RepositoryError
+from ..internals import DatasetRow, artifact_path
 from .listing import FoundFile, Listing
 
 _OWN_FORMATTERS = "lsst.daf.butler.formatters."

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
+from ..local_paths import expanded
 from .listing import Listing, Placeholders
-from .local_paths import expanded
 from .rewriting import OUTSIDE, PathMapper, Roots, is_uri
 
 _ZIP_INDEX = "_butler_zip_index.json"
@@ -40,11 +40,11 @@ class ArtifactFinder:
 
     Parameters
     ----------
-    mapper : `~butler_replica.rewriting.PathMapper`
+    mapper : `~butler_replica.artifacts.rewriting.PathMapper`
         Where they are by their names.
-    roots : `~butler_replica.rewriting.Roots`
+    roots : `~butler_replica.artifacts.rewriting.Roots`
         Where they may be.
-    listing : `~butler_replica.listing.Listing`
+    listing : `~butler_replica.artifacts.listing.Listing`
         Which files there are.
     placeholders : `str`, optional
         Whether an empty file or a Git LFS pointer is ``missing`` (default) or
@@ -125,7 +125,7 @@ def make_finder(
     ----------
     export : `pathlib.Path`
         The export file, from whose folder artifacts may be taken.
-    listing : `~butler_replica.listing.Listing`
+    listing : `~butler_replica.artifacts.listing.Listing`
         Which files there are.
     artifacts : `str` or `pathlib.Path`, optional
         Where relative paths begin; the folder of the export if not given.

@@ -24,7 +24,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from .errors import ArtifactError
+from ..errors import ArtifactError
 
 TRANSFER_MODES = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none")
 """How an artifact becomes the repository's: ``link`` is a hard link where the

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from enum import Enum
 from typing import Literal, NamedTuple, get_args
 
-from .errors import ArtifactError
+from ..errors import ArtifactError
 
 Placeholders = Literal["missing", "accept"]
 PLACEHOLDERS: tuple[str, ...] = get_args(Placeholders)

@@ -1,0 +1,1 @@
+"""Artifacts: where an export says they are, which are there, bringing them."""
