@@ -29,13 +29,13 @@ from lsst.daf.butler import (
 
 from .artifacts.finder import make_finder
 from .artifacts.listing import Listing, Placeholders
-from .associations import associations_only
 from .checks import check_plan
 from .compared_records import compare_records
 from .datasets import DatasetContext, PlannedDatasets
 from .datasets_by_ref import DatasetsByRef
 from .datasets_staged import StagedDatasets
 from .errors import ConflictError, ExportError
+from .exports.associations import associations_only
 from .exports.migrate import dataset_type
 from .exports.model import CollectionItem, ExportFile
 from .formatters import UnknownFormatters, check_formatters

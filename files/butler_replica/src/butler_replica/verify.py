@@ -23,10 +23,10 @@ from rich.text import Text
 from .artifacts.evidence import Artifacts, State
 from .artifacts.finder import ArtifactFinder, make_finder
 from .artifacts.listing import Listing, Placeholders
-from .associations import restrict_associations
 from .chains import plan_collections
 from .compared_records import other_records_used
 from .errors import ConflictError, ReplicaError
+from .exports.associations import restrict_associations
 from .exports.files import find_exports
 from .exports.model import ExportFile
 from .exports.reader import read_export
