@@ -177,7 +177,7 @@ def main() -> None:
     given = module.params
 
     def verb() -> Any:
-        from butler_replica.chains import ensure_collections, set_chain
+        from butler_replica.collections.ensure import ensure_collections, set_chain
 
         if given["name"]:
             return set_chain(

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lsst.daf.butler import Butler, CollectionType
 
-from butler_replica.chains import ensure_collections, set_chain
+from butler_replica.collections.chains import merge_children
+from butler_replica.collections.ensure import ensure_collections, set_chain
 from butler_replica.errors import ConflictError, ReplicaError
-from butler_replica.open_chains import merge_children
 
 # The chains of DC2, dc2.md 3.7 and 3.11.
 DC2 = [

@@ -21,8 +21,8 @@ from lsst.daf.butler import Butler, CollectionType, DatasetType, Timespan
 from lsst.daf.butler.logging import ButlerLogRecords
 from lsst.daf.butler.transfers import YamlRepoImportBackend
 
-from butler_replica.chains import ensure_collections
 from butler_replica.cli import main
+from butler_replica.collections.ensure import ensure_collections
 from butler_replica.errors import ArtifactError, RefusedError, ReplicaError
 from butler_replica.importer import import_exports
 from butler_replica.instrument import focal_plane_layout

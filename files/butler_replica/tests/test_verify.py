@@ -8,8 +8,8 @@ import yaml
 from click.testing import CliRunner
 from lsst.daf.butler import Butler, CollectionType
 
-from butler_replica.chains import set_chain
 from butler_replica.cli import main
+from butler_replica.collections.ensure import set_chain
 from butler_replica.errors import ReplicaError
 from butler_replica.importer import import_exports
 from butler_replica.prune import prune

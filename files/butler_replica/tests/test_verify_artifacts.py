@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 from lsst.daf.butler import Butler, CollectionType
 
-from butler_replica.chains import set_chain
 from butler_replica.cli import main
+from butler_replica.collections.ensure import set_chain
 from butler_replica.errors import ReplicaError
 from butler_replica.prune import prune
 from butler_replica.verify import verify

@@ -30,7 +30,7 @@ VERBS: dict[str, list[str]] = {
     "prune": ["-m", "butler_replica", "prune", "{repo}"],
     "collections": [
         "-c",
-        "import sys; from butler_replica.chains import ensure_collections\n"
+        "import sys; from butler_replica.collections.ensure import ensure_collections\n"
         "ensure_collections(sys.argv[1], [{{'name': 'one', 'type': 'CHAINED', 'children': ['none']}}])",
         "{repo}",
     ],

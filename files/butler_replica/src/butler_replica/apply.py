@@ -13,9 +13,9 @@ from lsst.daf.butler.registry import ConflictingDefinitionError, OrphanedRecordE
 
 from . import internals
 from .artifacts.transfer import Transfer
+from .collections.chains import ChainResult, apply_chains
 from .datasets import Transferable
 from .errors import ConflictError
-from .open_chains import ChainResult, apply_chains
 from .plan import FilePlan
 
 _TOLD = 1_000
@@ -45,7 +45,7 @@ def apply_plan(
         What there is to do.
     transfer_mode : `str`
         How artifacts are brought, one of `butler_replica.artifacts.transfer.TRANSFER_MODES`.
-    chains : `~collections.abc.Sequence` [ `~butler_replica.open_chains.ChainResult` ], optional
+    chains : `~collections.abc.Sequence` [ `~butler_replica.collections.chains.ChainResult` ], optional
         What chains become with it.
     tell : `~collections.abc.Callable`, optional
         Called now and then with the number of artifacts that are in place.

@@ -18,6 +18,7 @@ from . import internals
 from .apply import apply_plan
 from .artifacts.listing import Listing, Placeholders
 from .artifacts.transfer import TRANSFER_MODES
+from .collections.chains import ChainResult, Collections, apply_chains
 from .datasets import LISTED, MissingArtifact
 from .errors import ConflictError, ReplicaError
 from .exports.ahead import ReadAhead
@@ -25,7 +26,6 @@ from .exports.files import find_exports
 from .exports.model import ExportFile
 from .formatters import UnknownFormatters
 from .local_paths import expanded
-from .open_chains import ChainResult, Collections, apply_chains
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
 from .progress import Progress, Report
 from .session.writing import OpenRepository, opened

@@ -23,7 +23,8 @@ from rich.text import Text
 from .artifacts.evidence import Artifacts, State
 from .artifacts.finder import ArtifactFinder, make_finder
 from .artifacts.listing import Listing, Placeholders
-from .chains import plan_collections
+from .collections.chains import Collections, merge_children
+from .collections.ensure import plan_collections
 from .compared_records import other_records_used
 from .errors import ConflictError, ReplicaError
 from .exports.associations import restrict_associations
@@ -32,7 +33,6 @@ from .exports.model import ExportFile
 from .exports.reader import read_export
 from .internals import count_orphan_records, dataset_rows
 from .inventory import Group, Inventory, as_uuids, take_inventory
-from .open_chains import Collections, merge_children
 from .plan import ASSOCIATED
 from .progress import Progress, Report
 from .session.opening import database_errors, open_butler
@@ -214,7 +214,7 @@ def verify(
         Import sets, whose exports are read one at a time.
     collections : `~collections.abc.Iterable`, optional
         Descriptions of collections, as for
-        `~butler_replica.chains.ensure_collections`.
+        `~butler_replica.collections.ensure.ensure_collections`.
     placeholders : `str`, optional
         Whether an empty file or a Git LFS pointer is ``missing`` or good
         (``accept``) for datasets that no import set promised; for the others

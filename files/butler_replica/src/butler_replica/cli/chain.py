@@ -6,7 +6,7 @@ __all__ = ["chain"]
 
 import click
 
-from ..chains import set_chain
+from ..collections.ensure import set_chain
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 
 

@@ -17,8 +17,8 @@ from lsst.daf.butler import Butler, CollectionInfo, CollectionType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
-from .errors import ConflictError
-from .wording import visible
+from ..errors import ConflictError
+from ..wording import visible
 
 _LEAD = "Waits for collections that are not here yet: "
 

@@ -11,11 +11,11 @@ from typing import Any
 from lsst.daf.butler import Butler, CollectionType
 from rich.console import Console
 
-from .errors import ConflictError
-from .open_chains import ChainResult, Collections, apply_chains
-from .session.writing import writing
-from .sets import Collection, parse_collections
-from .wording import visible
+from ..errors import ConflictError
+from ..session.writing import writing
+from ..sets import Collection, parse_collections
+from ..wording import visible
+from .chains import ChainResult, Collections, apply_chains
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""CHAINED collections, and the collections that a replica ends with."""
