@@ -98,7 +98,7 @@ def main() -> None:
     given = module.params
 
     def verb() -> Any:
-        from butler_replica.visits import define_visits
+        from butler_replica.dimensions.visits import define_visits
 
         return define_visits(
             given["repo"],

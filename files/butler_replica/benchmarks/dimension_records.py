@@ -32,9 +32,9 @@ from lsst.utils.db_auth import DbAuth
 from rich.console import Console
 from rich.table import Table
 
-from butler_replica.instrument import INSTRUMENT, register_instrument
-from butler_replica.skymap import DC2_SKYMAP, register_skymap
-from butler_replica.visits import define_visits, visit_records, visit_system_records
+from butler_replica.dimensions.instrument import INSTRUMENT, register_instrument
+from butler_replica.dimensions.skymap import DC2_SKYMAP, register_skymap
+from butler_replica.dimensions.visits import define_visits, visit_records, visit_system_records
 
 RAW = "2.2i/raw/all"
 

@@ -40,9 +40,9 @@ from rich.console import Console
 from rich.table import Table
 
 from butler_replica.compare import compare
-from butler_replica.dimension_records import make_record
+from butler_replica.dimensions.instrument import INSTRUMENT, instrument_records
+from butler_replica.dimensions.records import make_record
 from butler_replica.importer import import_exports
-from butler_replica.instrument import INSTRUMENT, instrument_records
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from postgres_server import PostgresServer, temporary_server

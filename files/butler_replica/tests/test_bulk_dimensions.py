@@ -9,14 +9,14 @@ import pytest
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 
-from butler_replica.dimension_records import insert_records
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.records import insert_records
+from butler_replica.dimensions.skymap import DC2_SKYMAP
+from butler_replica.dimensions.visits import visit_records, visit_system_records
 from butler_replica.errors import RepositoryError
-from butler_replica.instrument import register_instrument
 from butler_replica.internals import bulk_dimensions, foreign_keys
 from butler_replica.internals.bulk_dimensions import bulk_insertion
 from butler_replica.session.opening import database_errors
-from butler_replica.skymap import DC2_SKYMAP
-from butler_replica.visits import visit_records, visit_system_records
 from observations import add_raws, exposure_record
 
 TABLES = (

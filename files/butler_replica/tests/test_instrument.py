@@ -8,8 +8,8 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler, DimensionUniverse
 
 from butler_replica.cli import main
+from butler_replica.dimensions.instrument import instrument_records, register_instrument
 from butler_replica.errors import ConflictError, ReplicaError
-from butler_replica.instrument import instrument_records, register_instrument
 
 TABLES = ("instrument", "detector", "physical_filter")
 

@@ -11,11 +11,11 @@ from click.testing import CliRunner
 from lsst.daf.butler import DimensionUniverse
 
 from butler_replica.cli import main
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.official import compare_instrument, compare_skymap, compare_visits
+from butler_replica.dimensions.skymap import RingsSkyMap
+from butler_replica.dimensions.visits import visit_records
 from butler_replica.errors import ReplicaError
-from butler_replica.instrument import register_instrument
-from butler_replica.official import compare_instrument, compare_skymap, compare_visits
-from butler_replica.skymap import RingsSkyMap
-from butler_replica.visits import visit_records
 from observations import RAW, add_raws, exposure_record
 from real_records import real_records
 

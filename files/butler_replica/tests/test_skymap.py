@@ -11,9 +11,22 @@ from lsst.daf.butler import Butler, DimensionUniverse
 from lsst.sphgeom import Angle, Circle, LonLat, UnitVector3d
 
 from butler_replica.cli import main
+from butler_replica.dimensions.geometry import (
+    ARCSEC,
+    MILLIARCSEC,
+    polygon,
+    polygons,
+    region_distance,
+    vertices,
+)
+from butler_replica.dimensions.skymap import (
+    DC2_FOOTPRINT,
+    DC2_SKYMAP,
+    RingsSkyMap,
+    parse_tracts,
+    register_skymap,
+)
 from butler_replica.errors import ConflictError, ReplicaError
-from butler_replica.geometry import ARCSEC, MILLIARCSEC, polygon, polygons, region_distance, vertices
-from butler_replica.skymap import DC2_FOOTPRINT, DC2_SKYMAP, RingsSkyMap, parse_tracts, register_skymap
 from real_records import real_records
 
 UNIVERSE = DimensionUniverse()

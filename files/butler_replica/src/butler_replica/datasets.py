@@ -26,9 +26,9 @@ from .artifacts.evidence import is_remote
 from .artifacts.finder import ArtifactFinder, FoundArtifact
 from .artifacts.listing import Listing
 from .artifacts.rewriting import is_uri
+from .dimensions.lookup import RecordLookup
 from .errors import ArtifactError, ConflictError, ExportError, ReplicaError
 from .exports.model import DatasetBlock, ExportFile
-from .lookup import RecordLookup
 
 if TYPE_CHECKING:
     from .plan import ImportOptions

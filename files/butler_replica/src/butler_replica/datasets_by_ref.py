@@ -21,8 +21,8 @@ from . import internals
 from .artifacts.rewriting import OUTSIDE
 from .checks import check_artifact, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
+from .dimensions.lookup import data_id_text
 from .exports.model import DatasetBlock, DatasetRecord
-from .lookup import data_id_text
 
 _CHUNK = 10_000
 """Data IDs in one query."""

@@ -26,11 +26,11 @@ from .artifacts.finder import FoundArtifact
 from .artifacts.rewriting import OUTSIDE
 from .checks import check_artifact, check_formatter, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
+from .dimensions.lookup import data_id_text
 from .errors import ExportError
 from .exports.model import DatasetBlock
 from .exports.records import RecordChunk, Spool
 from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
-from .lookup import data_id_text
 
 _ASSOCIATED = 10_000
 """Associated datasets that are looked up at a time."""

@@ -30,18 +30,18 @@ from lsst.daf.butler import (
 from .artifacts.finder import make_finder
 from .artifacts.listing import Listing, Placeholders
 from .checks import check_plan
-from .compared_records import compare_records
 from .datasets import DatasetContext, PlannedDatasets
 from .datasets_by_ref import DatasetsByRef
 from .datasets_staged import StagedDatasets
+from .dimensions.compared import compare_records
+from .dimensions.lookup import RecordLookup, data_id_text
+from .dimensions.made import NeededRecords
 from .errors import ConflictError, ExportError
 from .exports.associations import associations_only
 from .exports.migrate import dataset_type
 from .exports.model import CollectionItem, ExportFile
 from .formatters import UnknownFormatters, check_formatters
 from .internals import Staging, datastore_root
-from .lookup import RecordLookup, data_id_text
-from .made_records import NeededRecords
 
 ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
 """Types of the collections that datasets are associated with."""

@@ -25,7 +25,7 @@ from .artifacts.finder import ArtifactFinder, make_finder
 from .artifacts.listing import Listing, Placeholders
 from .collections.chains import Collections, merge_children
 from .collections.ensure import plan_collections
-from .compared_records import other_records_used
+from .dimensions.compared import other_records_used
 from .errors import ConflictError, ReplicaError
 from .exports.associations import restrict_associations
 from .exports.files import find_exports

@@ -6,8 +6,8 @@ __all__ = ["instrument"]
 
 import click
 
-from ..instrument import FILTER_SETS, FilterSet, register_instrument
-from ..official import compare_instrument
+from ..dimensions.instrument import FILTER_SETS, FilterSet, register_instrument
+from ..dimensions.official import compare_instrument
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 
 

@@ -6,8 +6,8 @@ __all__ = ["visits"]
 
 import click
 
-from ..official import compare_visits
-from ..visits import FOCAL_PLANES, VISIT_SYSTEMS, define_visits
+from ..dimensions.official import compare_visits
+from ..dimensions.visits import FOCAL_PLANES, VISIT_SYSTEMS, define_visits
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 from ._progress import shown_progress
 

@@ -30,7 +30,7 @@ import sqlalchemy.exc
 from lsst.daf.butler import Butler, DimensionRecord
 from lsst.sphgeom import Region
 
-from ..dimension_records import Records, insert_records
+from ..dimensions.records import Records, insert_records
 from .foreign_keys import foreign_keys_at_end
 
 _LOG = logging.getLogger(__name__)

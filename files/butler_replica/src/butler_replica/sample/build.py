@@ -15,8 +15,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..dimensions.instrument import focal_plane_layout
 from ..errors import ArtifactError, RefusedError, ReplicaError
-from ..instrument import focal_plane_layout
 from .artifacts import make_artifact
 from .exports import PlannedExport, plan_exports, write_export
 from .plan import BACKUP, FOLDERS

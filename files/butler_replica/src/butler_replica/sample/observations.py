@@ -11,10 +11,10 @@ import astropy.time
 from lsst.daf.butler import DimensionRecord, DimensionUniverse, Timespan
 from lsst.sphgeom import Region
 
-from ..dimension_records import make_record
-from ..instrument import INSTRUMENT, focal_plane_layout, instrument_records
-from ..skymap import DC2_FOOTPRINT, DC2_SKYMAP
-from ..visits import visit_records, visit_system_records
+from ..dimensions.instrument import INSTRUMENT, focal_plane_layout, instrument_records
+from ..dimensions.records import make_record
+from ..dimensions.skymap import DC2_FOOTPRINT, DC2_SKYMAP
+from ..dimensions.visits import visit_records, visit_system_records
 
 _FIRST_ID = 204595
 _FIRST_BEGIN = "2022-10-05T06:53:26.357"

@@ -21,9 +21,9 @@ from typing import Any, Literal, NamedTuple
 import yaml
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
-from .dimension_records import InsertionResult, existing_records, insert_records, make_record, new_records
-from .errors import ReplicaError
-from .session.writing import writing
+from ..errors import ReplicaError
+from ..session.writing import writing
+from .records import InsertionResult, existing_records, insert_records, make_record, new_records
 
 INSTRUMENT = "LSSTCam-imSim"
 

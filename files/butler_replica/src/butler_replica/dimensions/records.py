@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 from lsst.daf.butler import Butler, DimensionElement, DimensionRecord
 from rich.console import Console
 
-from .errors import ConflictError
+from ..errors import ConflictError
 from .geometry import MILLIARCSEC, region_distance
 from .identity import same_value
 

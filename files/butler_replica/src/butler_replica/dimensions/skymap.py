@@ -28,19 +28,12 @@ from typing import Any, Literal
 import numpy as np
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
-from .dimension_records import (
-    InsertionResult,
-    existing_records,
-    insert_records,
-    make_record,
-    new_records,
-    prefetched,
-)
-from .errors import ReplicaError
+from ..errors import ReplicaError
+from ..internals.bulk_dimensions import BulkInsertion, bulk_insertion
+from ..progress import Progress, Report
+from ..session.writing import writing
 from .geometry import ARCSEC, Array, deproject, polygon, polygons, tangent_frame
-from .internals.bulk_dimensions import BulkInsertion, bulk_insertion
-from .progress import Progress, Report
-from .session.writing import writing
+from .records import InsertionResult, existing_records, insert_records, make_record, new_records, prefetched
 
 _BATCH = 50
 """Tracts whose records are in memory at a time."""

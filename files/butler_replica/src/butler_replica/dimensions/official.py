@@ -18,11 +18,11 @@ from typing import Any
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 from rich.console import Console
 
-from .dimension_records import Records, difference, make_record
-from .errors import ReplicaError
+from ..errors import ReplicaError
+from ..session.opening import database_errors, open_butler
 from .geometry import MILLIARCSEC, region_distance
 from .instrument import INSTRUMENT, FilterSet, instrument_records
-from .session.opening import database_errors, open_butler
+from .records import Records, difference, make_record
 from .skymap import DC2_SKYMAP, RingsSkyMap, chosen_tracts
 from .visits import exposures_with_raws, is_visit, visit_records
 

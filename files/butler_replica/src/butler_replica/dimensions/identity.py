@@ -18,7 +18,7 @@ from typing import Any
 from lsst.daf.butler import DimensionElement, DimensionRecord, Timespan
 from lsst.sphgeom import DISJOINT, Region
 
-from .errors import ConflictError
+from ..errors import ConflictError
 
 _TOLERANCE = 60_000_000_000
 """Nanoseconds between two timespans of one observation: TAI was taken for UTC now and then."""

@@ -20,7 +20,7 @@ from lsst.daf.butler.queries import Query
 from lsst.utils.iteration import chunk_iterable
 
 from .identity import OtherRecords
-from .made_records import NeededRecords
+from .made import NeededRecords
 
 CHUNK = 10_000
 """Data IDs in one query."""
@@ -86,9 +86,9 @@ class RecordLookup:
     records : `~collections.abc.Mapping` [ `str`, `list` ]
         Records of the export by element, those of the repository in their
         places where it has them.
-    others : `~butler_replica.identity.OtherRecords`
+    others : `~butler_replica.dimensions.identity.OtherRecords`
         Those of the export that datasets must not use.
-    needed : `~butler_replica.made_records.NeededRecords`
+    needed : `~butler_replica.dimensions.made.NeededRecords`
         Gets those that neither has.
     """
 

@@ -10,9 +10,9 @@ from typing import Any
 
 from lsst.daf.butler import DimensionElement, DimensionRecord, DimensionUniverse
 
-from .dimension_records import DataIdKey
-from .errors import ConflictError
+from ..errors import ConflictError
 from .instrument import INSTRUMENT, instrument_records
+from .records import DataIdKey
 from .skymap import DC2_SKYMAP
 
 _SHOWN = 5
@@ -30,8 +30,8 @@ def make_records(
 ) -> dict[DataIdKey, DimensionRecord]:
     """Make dimension records of LSSTCam-imSim and of the skymap DC2.
 
-    They are those of `~butler_replica.instrument.register_instrument` and
-    `~butler_replica.skymap.register_skymap`.
+    They are those of `~butler_replica.dimensions.instrument.register_instrument` and
+    `~butler_replica.dimensions.skymap.register_skymap`.
 
     Parameters
     ----------

@@ -32,7 +32,13 @@ from lsst.daf.butler import (
 )
 from rich.console import Console
 
-from .dimension_records import (
+from ..errors import ReplicaError, RepositoryError
+from ..internals.bulk_dimensions import bulk_insertion
+from ..progress import Progress, Report
+from ..session.writing import writing
+from .geometry import ARCSEC, MILLIARCSEC, Array, deproject, polygon, polygons, region_distance, tangent_frame
+from .instrument import INSTRUMENT, focal_plane_layout
+from .records import (
     DataIdKey,
     InsertionResult,
     difference,
@@ -42,12 +48,6 @@ from .dimension_records import (
     new_records,
     prefetched,
 )
-from .errors import ReplicaError, RepositoryError
-from .geometry import ARCSEC, MILLIARCSEC, Array, deproject, polygon, polygons, region_distance, tangent_frame
-from .instrument import INSTRUMENT, focal_plane_layout
-from .internals.bulk_dimensions import bulk_insertion
-from .progress import Progress, Report
-from .session.writing import writing
 
 _Make = Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]]
 
