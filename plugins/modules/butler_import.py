@@ -286,7 +286,7 @@ def main() -> None:
 
     def verb() -> Any:
         from butler_replica.errors import ReplicaError
-        from butler_replica.importer import import_exports
+        from butler_replica.imports.importer import import_exports
         from butler_replica.sets import parse_sets
 
         (wanted,) = parse_sets([module.params["set"]])

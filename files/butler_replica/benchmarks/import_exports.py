@@ -42,7 +42,7 @@ from rich.table import Table
 from butler_replica.compare import compare
 from butler_replica.dimensions.instrument import INSTRUMENT, instrument_records
 from butler_replica.dimensions.records import make_record
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from postgres_server import PostgresServer, temporary_server

@@ -26,9 +26,9 @@ import click
 import yaml
 from lsst.daf.butler import Butler, CollectionType, Config
 
-from butler_replica import importer, plan
 from butler_replica.errors import ReplicaError
-from butler_replica.importer import import_exports
+from butler_replica.imports import importer, plan
+from butler_replica.imports.importer import import_exports
 from butler_replica.verify import verify
 from conftest import Repository
 from exports_for_tests import write_raws

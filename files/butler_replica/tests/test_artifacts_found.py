@@ -15,7 +15,7 @@ from butler_replica.artifacts.finder import FoundArtifact, make_finder
 from butler_replica.artifacts.listing import Listing
 from butler_replica.cli import main
 from butler_replica.errors import ArtifactError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from butler_replica.prune import prune
 from butler_replica.verify import verify
 from conftest import Repository

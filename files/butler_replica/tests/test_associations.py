@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler, CollectionType
 
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from butler_replica.verify import verify
 from conftest import Repository
 from registry_tables import registry_tables

@@ -12,7 +12,7 @@ import yaml
 from lsst.daf.butler import Butler, CollectionType, Timespan
 
 from butler_replica.errors import ExportError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import artifact_paths
 from registry_tables import assert_same, registry_tables

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from butler_replica import importer, plan
 from butler_replica.errors import ConflictError, ExportError
-from butler_replica.importer import import_exports
+from butler_replica.imports import importer, plan
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import write_raws
 from registry_tables import registry_tables

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import artifact_paths, make_artifacts
 from registry_tables import assert_same, registry_tables

@@ -11,7 +11,7 @@ from lsst.daf.butler import Butler, Config
 from lsst.daf.butler.registry.interfaces import Database
 
 from butler_replica.errors import ReplicaError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from butler_replica.session.lock import LOCK_NAME
 from conftest import Repository
 from exports_for_tests import write_raws

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from butler_replica import importer, plan
 from butler_replica.cli import main
 from butler_replica.errors import ExportError
-from butler_replica.importer import import_exports
+from butler_replica.imports import importer, plan
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import write_raws
 from registry_tables import registry_tables

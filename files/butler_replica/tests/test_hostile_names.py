@@ -19,7 +19,7 @@ from rich.console import Console
 from butler_replica.cli import main
 from butler_replica.cli._progress import _bar
 from butler_replica.errors import ReplicaError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from butler_replica.progress import Meter, Report
 from small_repository import add_datasets
 

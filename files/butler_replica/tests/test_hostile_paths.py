@@ -14,9 +14,9 @@ import pytest
 import yaml
 from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
 
-from butler_replica import importer, plan
 from butler_replica.errors import ExportError
-from butler_replica.importer import import_exports
+from butler_replica.imports import importer, plan
+from butler_replica.imports.importer import import_exports
 from butler_replica.prune import prune
 from butler_replica.verify import verify
 from conftest import Repository

@@ -14,7 +14,7 @@ import yaml
 from lsst.daf.butler import Butler, CollectionType
 
 from butler_replica.errors import ArtifactError, ConflictError, ExportError, RepositoryError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import artifact_paths, make_artifacts
 from registry_tables import assert_same, registry_tables

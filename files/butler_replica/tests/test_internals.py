@@ -19,9 +19,10 @@ from lsst.daf.butler import Butler, Config, DatasetRef
 from lsst.daf.butler.registry.interfaces import Database
 
 import butler_replica
-from butler_replica import importer, internals, plan
+from butler_replica import internals
 from butler_replica.errors import RepositoryError
-from butler_replica.importer import import_exports
+from butler_replica.imports import importer, plan
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import write_raws
 from registry_tables import assert_same
@@ -224,7 +225,7 @@ def test_memory(make_repository: Callable[..., Repository], tmp_path: Path) -> N
     repository = make_repository("sqlite")
     export = write_raws(tmp_path / "in", exposures=300, detectors=200, one_file=True)
     report = (
-        "import sys, pathlib; from butler_replica.importer import import_exports; "
+        "import sys, pathlib; from butler_replica.imports.importer import import_exports; "
         "result = import_exports(sys.argv[1], [sys.argv[2]], transfer='direct', formatters=['no.such']); "
         "print(result.total('inserted'), len(result.files[0].notices)); "
         "print(pathlib.Path('/proc/self/status').read_text())"

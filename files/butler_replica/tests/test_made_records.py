@@ -17,7 +17,7 @@ from butler_replica.cli import main
 from butler_replica.dimensions.instrument import INSTRUMENT, register_instrument
 from butler_replica.dimensions.skymap import RingsSkyMap, register_skymap
 from butler_replica.errors import ArtifactError, ConflictError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import artifact_paths, make_artifacts
 from registry_tables import registry_tables

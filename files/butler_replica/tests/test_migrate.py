@@ -15,7 +15,7 @@ from lsst.daf.butler.transfers import YamlRepoExportBackend
 from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from butler_replica.errors import ExportError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from registry_tables import assert_same, registry_tables
 from stock import stock_import

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from exports_for_tests import write_raws
 from registry_tables import assert_same
 from small_repository import tree

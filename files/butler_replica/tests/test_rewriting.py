@@ -10,13 +10,13 @@ import pytest
 from click.testing import CliRunner
 from lsst.daf.butler import Butler
 
-from butler_replica import importer, plan
 from butler_replica.artifacts.finder import make_finder
 from butler_replica.artifacts.listing import Listing
 from butler_replica.artifacts.rewriting import PathMapper
 from butler_replica.cli import main
 from butler_replica.errors import ArtifactError, ExportError
-from butler_replica.importer import import_exports
+from butler_replica.imports import importer, plan
+from butler_replica.imports.importer import import_exports
 from butler_replica.prune import prune
 from butler_replica.verify import verify
 from conftest import Repository

@@ -25,7 +25,7 @@ from butler_replica.cli import main
 from butler_replica.collections.ensure import ensure_collections
 from butler_replica.dimensions.instrument import focal_plane_layout
 from butler_replica.errors import ArtifactError, RefusedError, ReplicaError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from butler_replica.sample import SampleResult, make_sample
 from butler_replica.sample.build import MANIFEST
 from butler_replica.sets import load_description

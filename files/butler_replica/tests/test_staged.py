@@ -17,10 +17,10 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, Config, Timespan
 
-from butler_replica import importer, plan
-from butler_replica.datasets_staged import StagedDatasets
 from butler_replica.errors import ArtifactError, ConflictError, ExportError, ReplicaError
-from butler_replica.importer import import_exports
+from butler_replica.imports import importer, plan
+from butler_replica.imports.importer import import_exports
+from butler_replica.imports.staged import StagedDatasets
 from conftest import Repository
 from postgres_server import PostgresServer
 from registry_tables import assert_same

@@ -14,7 +14,7 @@ import pytest
 from butler_replica.artifacts import transfer
 from butler_replica.artifacts.transfer import Transfer
 from butler_replica.errors import ArtifactError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from small_repository import tree
 

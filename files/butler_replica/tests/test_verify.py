@@ -11,7 +11,7 @@ from lsst.daf.butler import Butler, CollectionType
 from butler_replica.cli import main
 from butler_replica.collections.ensure import set_chain
 from butler_replica.errors import ReplicaError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from butler_replica.prune import prune
 from butler_replica.verify import verify
 from small_repository import add_datasets, certify

@@ -15,7 +15,7 @@ from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.dimensions.skymap import DC2_SKYMAP, register_skymap
 from butler_replica.dimensions.visits import FocalPlane, define_visits, is_visit, visit_records
 from butler_replica.errors import ReplicaError, RepositoryError
-from butler_replica.importer import import_exports
+from butler_replica.imports.importer import import_exports
 from exports_for_tests import write_raws
 from observations import POINTINGS, RAW, add_raws, exposure_record
 from registry_tables import registry_tables

@@ -23,7 +23,7 @@ from .artifacts.listing import Placeholders
 from .artifacts.rewriting import parse_rewrite
 from .artifacts.transfer import TRANSFER_MODES
 from .errors import ReplicaError
-from .formatters import UnknownFormatters
+from .imports.formatters import UnknownFormatters
 
 Stage = Literal["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"]
 
@@ -124,7 +124,7 @@ class ImportSet(_Description):
         return tuple(_pair(rule) for rule in rules)
 
     def options(self) -> dict[str, Any]:
-        """Return the keyword arguments of `~butler_replica.importer.import_exports`."""
+        """Return the keyword arguments of `~butler_replica.imports.importer.import_exports`."""
         return self.model_dump(
             include={
                 "artifacts",

@@ -31,9 +31,9 @@ from .exports.associations import restrict_associations
 from .exports.files import find_exports
 from .exports.model import ExportFile
 from .exports.reader import read_export
+from .imports.plan import ASSOCIATED
 from .internals import count_orphan_records, dataset_rows
 from .inventory import Group, Inventory, as_uuids, take_inventory
-from .plan import ASSOCIATED
 from .progress import Progress, Report
 from .session.opening import database_errors, open_butler
 from .sets import Collection, ImportSet, parse_collections, parse_sets

@@ -24,7 +24,7 @@ from rich.console import Console
 from ..artifacts.listing import PLACEHOLDERS
 from ..artifacts.transfer import TRANSFER_MODES
 from ..errors import ReplicaError
-from ..formatters import UNKNOWN_FORMATTERS
+from ..imports.formatters import UNKNOWN_FORMATTERS
 from ..wording import ReaderConsole
 from ..wording import as_json as to_json
 

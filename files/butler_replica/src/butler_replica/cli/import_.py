@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..artifacts.rewriting import parse_rewrite
-from ..importer import import_exports
+from ..imports.importer import import_exports
 from ._common import dry_run_option, import_options, json_option, repo_argument, report, reports_errors
 from ._progress import shown_progress
 

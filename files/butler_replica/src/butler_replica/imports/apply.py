@@ -11,11 +11,11 @@ import sqlalchemy.exc
 from lsst.daf.butler import Butler, DatasetType
 from lsst.daf.butler.registry import ConflictingDefinitionError, OrphanedRecordError
 
-from . import internals
-from .artifacts.transfer import Transfer
-from .collections.chains import ChainResult, apply_chains
+from .. import internals
+from ..artifacts.transfer import Transfer
+from ..collections.chains import ChainResult, apply_chains
+from ..errors import ConflictError
 from .datasets import Transferable
-from .errors import ConflictError
 from .plan import FilePlan
 
 _TOLD = 1_000

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from .errors import ExportError
+from ..errors import ExportError
 
 UnknownFormatters = Literal["notice", "refuse"]
 """What a formatter that is not trusted does."""

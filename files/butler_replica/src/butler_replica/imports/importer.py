@@ -14,22 +14,22 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.table import Table
 
-from . import internals
+from .. import internals
+from ..artifacts.listing import Listing, Placeholders
+from ..artifacts.transfer import TRANSFER_MODES
+from ..collections.chains import ChainResult, Collections, apply_chains
+from ..errors import ConflictError, ReplicaError
+from ..exports.ahead import ReadAhead
+from ..exports.files import find_exports
+from ..exports.model import ExportFile
+from ..local_paths import expanded
+from ..progress import Progress, Report
+from ..session.writing import OpenRepository, opened
+from ..wording import visible
 from .apply import apply_plan
-from .artifacts.listing import Listing, Placeholders
-from .artifacts.transfer import TRANSFER_MODES
-from .collections.chains import ChainResult, Collections, apply_chains
 from .datasets import LISTED, MissingArtifact
-from .errors import ConflictError, ReplicaError
-from .exports.ahead import ReadAhead
-from .exports.files import find_exports
-from .exports.model import ExportFile
 from .formatters import UnknownFormatters
-from .local_paths import expanded
 from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
-from .progress import Progress, Report
-from .session.writing import OpenRepository, opened
-from .wording import visible
 
 
 @dataclass

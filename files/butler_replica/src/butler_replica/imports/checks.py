@@ -18,7 +18,7 @@ from lsst.daf.butler import CollectionType, DimensionRecord, Location, Timespan
 from lsst.sphgeom import Region
 from lsst.utils.doImport import doImportType
 
-from .errors import ExportError
+from ..errors import ExportError
 
 if TYPE_CHECKING:
     from .plan import FilePlan
@@ -78,7 +78,7 @@ def check_plan(plan: FilePlan) -> None:
 
     Parameters
     ----------
-    plan : `~butler_replica.plan.FilePlan`
+    plan : `~butler_replica.imports.plan.FilePlan`
         A plan whose dataset types and collections are known.
 
     Raises

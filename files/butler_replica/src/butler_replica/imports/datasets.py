@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lsst.daf.butler import Butler, DatasetRef, DatasetType
 from lsst.resources import ResourcePath
 
-from . import internals
-from .artifacts.evidence import is_remote
-from .artifacts.finder import ArtifactFinder, FoundArtifact
-from .artifacts.listing import Listing
-from .artifacts.rewriting import is_uri
-from .dimensions.lookup import RecordLookup
-from .errors import ArtifactError, ConflictError, ExportError, ReplicaError
-from .exports.model import DatasetBlock, ExportFile
+from .. import internals
+from ..artifacts.evidence import is_remote
+from ..artifacts.finder import ArtifactFinder, FoundArtifact
+from ..artifacts.listing import Listing
+from ..artifacts.rewriting import is_uri
+from ..dimensions.lookup import RecordLookup
+from ..errors import ArtifactError, ConflictError, ExportError, ReplicaError
+from ..exports.model import DatasetBlock, ExportFile
 
 if TYPE_CHECKING:
     from .plan import ImportOptions

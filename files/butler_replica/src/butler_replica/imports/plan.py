@@ -27,21 +27,21 @@ from lsst.daf.butler import (
     Timespan,
 )
 
-from .artifacts.finder import make_finder
-from .artifacts.listing import Listing, Placeholders
+from ..artifacts.finder import make_finder
+from ..artifacts.listing import Listing, Placeholders
+from ..dimensions.compared import compare_records
+from ..dimensions.lookup import RecordLookup, data_id_text
+from ..dimensions.made import NeededRecords
+from ..errors import ConflictError, ExportError
+from ..exports.associations import associations_only
+from ..exports.migrate import dataset_type
+from ..exports.model import CollectionItem, ExportFile
+from ..internals import Staging, datastore_root
+from .by_ref import DatasetsByRef
 from .checks import check_plan
 from .datasets import DatasetContext, PlannedDatasets
-from .datasets_by_ref import DatasetsByRef
-from .datasets_staged import StagedDatasets
-from .dimensions.compared import compare_records
-from .dimensions.lookup import RecordLookup, data_id_text
-from .dimensions.made import NeededRecords
-from .errors import ConflictError, ExportError
-from .exports.associations import associations_only
-from .exports.migrate import dataset_type
-from .exports.model import CollectionItem, ExportFile
 from .formatters import UnknownFormatters, check_formatters
-from .internals import Staging, datastore_root
+from .staged import StagedDatasets
 
 ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
 """Types of the collections that datasets are associated with."""

@@ -22,15 +22,15 @@ from lsst.utils.iteration import chunk_iterable
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from .artifacts.finder import FoundArtifact
-from .artifacts.rewriting import OUTSIDE
+from ..artifacts.finder import FoundArtifact
+from ..artifacts.rewriting import OUTSIDE
+from ..dimensions.lookup import data_id_text
+from ..errors import ExportError
+from ..exports.model import DatasetBlock
+from ..exports.records import RecordChunk, Spool
+from ..internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
 from .checks import check_artifact, check_formatter, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
-from .dimensions.lookup import data_id_text
-from .errors import ExportError
-from .exports.model import DatasetBlock
-from .exports.records import RecordChunk, Spool
-from .internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
 
 _ASSOCIATED = 10_000
 """Associated datasets that are looked up at a time."""
@@ -69,7 +69,7 @@ class StagedDatasets(PlannedDatasets):
 
     Parameters
     ----------
-    context : `~butler_replica.datasets.DatasetContext`
+    context : `~butler_replica.imports.datasets.DatasetContext`
         What they are planned with.
     staging : `~butler_replica.internals.Staging`
         The temporary tables.

@@ -17,12 +17,12 @@ from lsst.daf.butler import DataCoordinate, DatasetRef, DatasetType, MissingColl
 from lsst.utils.iteration import chunk_iterable
 from typing_extensions import override
 
-from . import internals
-from .artifacts.rewriting import OUTSIDE
+from .. import internals
+from ..artifacts.rewriting import OUTSIDE
+from ..dimensions.lookup import data_id_text
+from ..exports.model import DatasetBlock, DatasetRecord
 from .checks import check_artifact, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
-from .dimensions.lookup import data_id_text
-from .exports.model import DatasetBlock, DatasetRecord
 
 _CHUNK = 10_000
 """Data IDs in one query."""
@@ -46,7 +46,7 @@ class DatasetsByRef(PlannedDatasets):
 
     Parameters
     ----------
-    context : `~butler_replica.datasets.DatasetContext`
+    context : `~butler_replica.imports.datasets.DatasetContext`
         What they are planned with.
     """
 
