@@ -132,7 +132,7 @@ def main() -> None:
     )
 
     def verb() -> Any:
-        from butler_replica.prune import prune
+        from butler_replica.holdings.prune import prune
 
         return prune(
             module.params["repo"],

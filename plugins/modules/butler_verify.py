@@ -120,7 +120,7 @@ def main() -> None:
     )
 
     def verb() -> Any:
-        from butler_replica.verify import verify
+        from butler_replica.holdings.verify import verify
 
         given = module.params
         result = verify(given["repo"], given["sets"], given["collections"], progress=progress("verify"))

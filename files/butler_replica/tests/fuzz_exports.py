@@ -27,9 +27,9 @@ import yaml
 from lsst.daf.butler import Butler, CollectionType, Config
 
 from butler_replica.errors import ReplicaError
+from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from butler_replica.verify import verify
 from conftest import Repository
 from exports_for_tests import write_raws
 from faults import make_on, write_auth

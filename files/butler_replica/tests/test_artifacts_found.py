@@ -15,9 +15,9 @@ from butler_replica.artifacts.finder import FoundArtifact, make_finder
 from butler_replica.artifacts.listing import Listing
 from butler_replica.cli import main
 from butler_replica.errors import ArtifactError
+from butler_replica.holdings.prune import prune
+from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from butler_replica.prune import prune
-from butler_replica.verify import verify
 from conftest import Repository
 from small_repository import add_datasets
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler, CollectionType
 
+from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from butler_replica.verify import verify
 from conftest import Repository
 from registry_tables import registry_tables
 from small_repository import SPRING

@@ -22,8 +22,8 @@ from lsst.daf.butler import (
 from lsst.sphgeom import Circle, UnitVector3d
 
 from butler_replica.cli import main
-from butler_replica.compare import compare
 from butler_replica.errors import RepositoryError
+from butler_replica.holdings.compare import compare
 from conftest import Repository
 from registry_tables import registry_tables
 from small_repository import SPRING

@@ -15,10 +15,10 @@ import yaml
 from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
 
 from butler_replica.errors import ExportError
+from butler_replica.holdings.prune import prune
+from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from butler_replica.prune import prune
-from butler_replica.verify import verify
 from conftest import Repository
 
 NAMES = (

@@ -15,9 +15,9 @@ from lsst.daf.butler import Timespan
 from lsst.sphgeom import Angle, Circle, IntersectionRegion, Region, UnionRegion, UnitVector3d
 
 from butler_replica.errors import ConflictError
+from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from butler_replica.verify import verify
 from conftest import Repository
 from registry_tables import registry_tables
 

@@ -6,8 +6,8 @@ import numpy as np
 from lsst.daf.butler import Butler
 
 from butler_replica.artifacts.places import Unseen
+from butler_replica.holdings.inventory import Group, Inventory, State, as_bytes, as_uuids, take_inventory
 from butler_replica.internals import artifact_path
-from butler_replica.inventory import Group, Inventory, State, as_bytes, as_uuids, take_inventory
 from small_repository import add_datasets
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
+from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from butler_replica.verify import verify
 from conftest import Repository
 from registry_tables import registry_tables
 

@@ -18,8 +18,8 @@ from butler_replica.collections.chains import read_note, write_note
 from butler_replica.collections.ensure import ensure_collections, set_chain
 from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.errors import ConflictError
+from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from butler_replica.verify import verify
 from conftest import Repository
 from registry_tables import assert_same, registry_tables
 from small_repository import add_datasets, certify

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 from lsst.daf.butler import Butler
 
-from butler_replica import prune as prune_module
 from butler_replica.cli import main
 from butler_replica.errors import RefusedError, ReplicaError
-from butler_replica.prune import prune
+from butler_replica.holdings import prune as prune_module
+from butler_replica.holdings.prune import prune
 from small_repository import add_datasets, certify, tree
 
 

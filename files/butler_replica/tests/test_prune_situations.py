@@ -13,10 +13,10 @@ import yaml
 from click.testing import CliRunner
 from lsst.daf.butler import Butler, CollectionType, Timespan
 
-from butler_replica import prune as prune_module
 from butler_replica.cli import main
 from butler_replica.errors import RefusedError, ReplicaError
-from butler_replica.prune import prune
+from butler_replica.holdings import prune as prune_module
+from butler_replica.holdings.prune import prune
 from butler_replica.repository import ensure_repository
 from small_repository import SPRING, add_datasets, certify, tree
 

@@ -15,10 +15,10 @@ from butler_replica.artifacts.listing import Listing
 from butler_replica.artifacts.rewriting import PathMapper
 from butler_replica.cli import main
 from butler_replica.errors import ArtifactError, ExportError
+from butler_replica.holdings.prune import prune
+from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from butler_replica.prune import prune
-from butler_replica.verify import verify
 from conftest import Repository
 from stock import stock_import
 

@@ -11,9 +11,9 @@ from lsst.daf.butler import Butler, CollectionType
 from butler_replica.cli import main
 from butler_replica.collections.ensure import set_chain
 from butler_replica.errors import ReplicaError
+from butler_replica.holdings.prune import prune
+from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from butler_replica.prune import prune
-from butler_replica.verify import verify
 from small_repository import add_datasets, certify
 
 COLLECTIONS = [{"name": "all", "type": "CHAINED", "children": ["run/flat", "calibs"]}]

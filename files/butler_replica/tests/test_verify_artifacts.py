@@ -14,8 +14,8 @@ from lsst.daf.butler import Butler, CollectionType
 from butler_replica.cli import main
 from butler_replica.collections.ensure import set_chain
 from butler_replica.errors import ReplicaError
-from butler_replica.prune import prune
-from butler_replica.verify import verify
+from butler_replica.holdings.prune import prune
+from butler_replica.holdings.verify import verify
 from small_repository import add_datasets, certify
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n"

@@ -13,7 +13,7 @@ import pytest
 import sqlalchemy
 
 from butler_replica.errors import RepositoryError
-from butler_replica.prune import prune
+from butler_replica.holdings.prune import prune
 from butler_replica.session.lock import repository_lock
 from conftest import Repository
 from exports_for_tests import write_raws

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from .. import compare as verb
+from ..holdings import compare as verb
 from ._common import json_option, repo_argument, report, reports_errors
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from .. import prune as verb
+from ..holdings import prune as verb
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 
 

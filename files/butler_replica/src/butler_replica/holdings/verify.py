@@ -20,24 +20,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .artifacts.evidence import Artifacts, State
-from .artifacts.finder import ArtifactFinder, make_finder
-from .artifacts.listing import Listing, Placeholders
-from .collections.chains import Collections, merge_children
-from .collections.ensure import plan_collections
-from .dimensions.compared import other_records_used
-from .errors import ConflictError, ReplicaError
-from .exports.associations import restrict_associations
-from .exports.files import find_exports
-from .exports.model import ExportFile
-from .exports.reader import read_export
-from .imports.plan import ASSOCIATED
-from .internals import count_orphan_records, dataset_rows
+from ..artifacts.evidence import Artifacts, State
+from ..artifacts.finder import ArtifactFinder, make_finder
+from ..artifacts.listing import Listing, Placeholders
+from ..collections.chains import Collections, merge_children
+from ..collections.ensure import plan_collections
+from ..dimensions.compared import other_records_used
+from ..errors import ConflictError, ReplicaError
+from ..exports.associations import restrict_associations
+from ..exports.files import find_exports
+from ..exports.model import ExportFile
+from ..exports.reader import read_export
+from ..imports.plan import ASSOCIATED
+from ..internals import count_orphan_records, dataset_rows
+from ..progress import Progress, Report
+from ..session.opening import database_errors, open_butler
+from ..sets import Collection, ImportSet, parse_collections, parse_sets
+from ..wording import ReaderConsole
 from .inventory import Group, Inventory, as_uuids, take_inventory
-from .progress import Progress, Report
-from .session.opening import database_errors, open_butler
-from .sets import Collection, ImportSet, parse_collections, parse_sets
-from .wording import ReaderConsole
 
 
 @dataclass

@@ -22,11 +22,11 @@ import astropy.time
 import yaml
 from lsst.daf.butler import Butler, CollectionType, Timespan
 
-from .artifacts.evidence import is_remote
-from .artifacts.listing import Listing
-from .errors import ReplicaError
-from .internals import DatasetDetails, artifact_path, datastore_root
-from .wording import visible
+from ..artifacts.evidence import is_remote
+from ..artifacts.listing import Listing
+from ..errors import ReplicaError
+from ..internals import DatasetDetails, artifact_path, datastore_root
+from ..wording import visible
 
 PRUNED_FOLDER = ".dc2-replica/pruned"
 """Folder of these files, below the datastore's root."""

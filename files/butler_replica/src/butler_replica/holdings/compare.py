@@ -16,8 +16,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .internals import RegistryTable, registry_tables
-from .session.opening import database_errors, open_butler
+from ..internals import RegistryTable, registry_tables
+from ..session.opening import database_errors, open_butler
 
 _EXAMPLES = 5
 """Differing rows of each table that are described; all are counted."""

@@ -13,10 +13,10 @@ import numpy as np
 from lsst.daf.butler import Butler
 from numpy.typing import NDArray
 
-from .artifacts.evidence import Artifacts, State
-from .artifacts.listing import Listing
-from .artifacts.places import Places
-from .internals import dataset_rows
+from ..artifacts.evidence import Artifacts, State
+from ..artifacts.listing import Listing
+from ..artifacts.places import Places
+from ..internals import dataset_rows
 
 
 class Group(NamedTuple):

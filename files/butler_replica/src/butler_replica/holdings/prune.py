@@ -20,14 +20,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from .artifacts.evidence import Artifacts, State
-from .artifacts.listing import Listing
-from .errors import RefusedError
-from .internals import DatasetDetails, dataset_details, dataset_rows, datastore_root, forget_datasets
+from ..artifacts.evidence import Artifacts, State
+from ..artifacts.listing import Listing
+from ..errors import RefusedError
+from ..internals import DatasetDetails, dataset_details, dataset_rows, datastore_root, forget_datasets
+from ..session.writing import writing
+from ..wording import visible
 from .inventory import Inventory, as_uuids, take_inventory
 from .pruned import PRUNED_FOLDER, PrunedWriter
-from .session.writing import writing
-from .wording import visible
 
 _BATCH = 10_000
 """Datasets removed in one transaction."""
@@ -184,7 +184,7 @@ def prune(
     That is a dataset without a datastore record, or one whose artifact is
     gone; a symbolic link whose target is gone counts as gone. A file counts
     as there whatever it holds: what became empty or a Git LFS pointer is for
-    `~butler_replica.verify.verify` to name. An artifact that is not on this
+    `~butler_replica.holdings.verify.verify` to name. An artifact that is not on this
     machine (``https``, ``s3``) is not looked at, and its dataset stays. No
     file is removed, not even a dangling link.
 

@@ -1,0 +1,1 @@
+"""What a repository holds: taking stock, verifying, pruning, comparing."""
