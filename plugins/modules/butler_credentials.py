@@ -85,7 +85,7 @@ def main() -> None:
     )
 
     def verb() -> Any:
-        from butler_replica.access import ensure_credentials
+        from butler_replica.repository.access import ensure_credentials
 
         return ensure_credentials(**module.params, dry_run=module.check_mode)
 

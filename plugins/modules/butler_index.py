@@ -78,7 +78,7 @@ def main() -> None:
     )
 
     def verb() -> Any:
-        from butler_replica.access import ensure_index_entry
+        from butler_replica.repository.access import ensure_index_entry
 
         return ensure_index_entry(**module.params, dry_run=module.check_mode)
 

@@ -136,7 +136,7 @@ def main() -> None:
     )
 
     def verb() -> Any:
-        from butler_replica.repository import ensure_repository
+        from butler_replica.repository.making import ensure_repository
 
         return ensure_repository(**module.params, dry_run=module.check_mode)
 

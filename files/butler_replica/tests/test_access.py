@@ -13,8 +13,8 @@ import pytest
 import yaml
 from lsst.daf.butler import Butler
 
-from butler_replica.access import ensure_credentials, ensure_index_entry
 from butler_replica.errors import ConflictError, RepositoryError
+from butler_replica.repository.access import ensure_credentials, ensure_index_entry
 
 URL = "postgresql://db.example.org:5432/dc2"
 

@@ -15,8 +15,8 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler
 
-from butler_replica import database as database_module
 from butler_replica.errors import RefusedError, RepositoryError
+from butler_replica.repository import database as database_module
 from postgres_server import QUICK_SETTINGS, PostgresServer, temporary_server
 from test_repository import Replica
 

@@ -19,7 +19,7 @@ from lsst.daf.butler import Butler, DatasetType
 
 from butler_replica.errors import RefusedError, RepositoryError
 from butler_replica.exports.files import find_exports
-from butler_replica.repository import RepositoryResult, ensure_repository
+from butler_replica.repository.making import RepositoryResult, ensure_repository
 from butler_replica.session.opening import open_butler
 
 CONFIG = {"registry": {"db": "sqlite:///<butlerRoot>/gen3.sqlite3"}}

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from butler_replica.access import AccessResult, ensure_credentials, ensure_index_entry
 from butler_replica.errors import RepositoryError
+from butler_replica.repository.access import AccessResult, ensure_credentials, ensure_index_entry
 
 NOBODY = pwd.getpwnam("nobody")
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")

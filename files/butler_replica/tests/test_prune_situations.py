@@ -17,7 +17,7 @@ from butler_replica.cli import main
 from butler_replica.errors import RefusedError, ReplicaError
 from butler_replica.holdings import prune as prune_module
 from butler_replica.holdings.prune import prune
-from butler_replica.repository import ensure_repository
+from butler_replica.repository.making import ensure_repository
 from small_repository import SPRING, add_datasets, certify, tree
 
 

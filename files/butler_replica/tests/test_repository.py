@@ -22,9 +22,9 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 
-from butler_replica import repository as repository_module
 from butler_replica.errors import RefusedError, RepositoryError
-from butler_replica.repository import DOOMED_NAME, RepositoryResult, ensure_repository
+from butler_replica.repository import making as repository_module
+from butler_replica.repository.making import DOOMED_NAME, RepositoryResult, ensure_repository
 from butler_replica.session.lock import LOCK_NAME, repository_lock
 
 BUTLER = Path(sys.executable).with_name("butler")
@@ -316,7 +316,7 @@ def test_mount_inside_is_refused(made: Replica, tmp_path: Path, monkeypatch: pyt
     (made.root / "a b").mkdir()
     table = tmp_path / "mountinfo"
     table.write_text(f"36 35 98:0 / {made.root}/a\\040b rw,noatime - ext3 /dev/root rw\n")
-    monkeypatch.setattr("butler_replica.folder._MOUNT_TABLE", table)
+    monkeypatch.setattr("butler_replica.repository.folder._MOUNT_TABLE", table)
     assert f"{made.root}/a b" in refused(made, "contains a mount point")
 
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote
 
-from .errors import RepositoryError
-from .local_paths import Overlap, overlap, places_of
+from ..errors import RepositoryError
+from ..local_paths import Overlap, overlap, places_of
 
 _MOUNT_TABLE = Path("/proc/self/mountinfo")
 

@@ -1,7 +1,7 @@
 """The database of a registry as a whole: what it holds, creating it, dropping it.
 
 Nothing here decides whether a database may be dropped; that is the guard of
-`butler_replica.repository`. A database is marked when it is created, in the
+`butler_replica.repository.making`. A database is marked when it is created, in the
 place that the database itself has for it, so that the mark cannot outlive or
 miss what it describes: the comment on a PostgreSQL database, the application
 ID of an SQLite file.
@@ -38,9 +38,9 @@ import sqlalchemy
 from lsst.utils.db_auth import DbAuth, DbAuthNotFoundError
 from sqlalchemy.dialects.postgresql.base import RESERVED_WORDS
 
+from ..errors import RefusedError, RepositoryError
+from ..session.opening import database_errors
 from .catalogue import FOREIGN_OBJECTS, own_tables
-from .errors import RefusedError, RepositoryError
-from .session.opening import database_errors
 
 _MARK = "dc2-replica"
 _SQLITE_MARK = 0x64633272  # "dc2r" in the file's header

@@ -18,9 +18,9 @@ import yaml
 from lsst.utils.db_auth import DbAuth, DbAuthError
 from rich.console import Console
 
-from .errors import ConflictError, RepositoryError
-from .local_paths import local_path
-from .own_files import OwnFile
+from ..errors import ConflictError, RepositoryError
+from ..local_paths import local_path
+from ..own_files import OwnFile
 
 
 @dataclass

@@ -1,0 +1,1 @@
+"""Making a repository, and making it anew: the guard stands beside what it guards."""
