@@ -104,11 +104,21 @@ class ReaderConsole(Console):
 
 
 class LogFormatter(logging.Formatter):
-    """Words of other packages' logs, made visible."""
+    """Words of other packages' logs, made visible.
+
+    Parameters
+    ----------
+    form : `logging.Formatter`, optional
+        What makes lines of a record; the words alone if not given.
+    """
+
+    def __init__(self, form: logging.Formatter | None = None) -> None:
+        super().__init__()
+        self._form = form or logging.Formatter()
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the lines of a record."""
-        return visible_lines(super().format(record))
+        return visible_lines(self._form.format(record))
 
 
 def _visible_character(character: str) -> str:
