@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import gc
 import os
 import secrets
@@ -54,6 +55,12 @@ def postgres_server() -> Iterator[PostgresServer]:
         yield server
 
 
+@functools.lru_cache(maxsize=8)
+def engine_of(url: str) -> sqlalchemy.Engine:
+    """Connect to a database anew each time, without asking it again what it is."""
+    return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+
+
 @dataclasses.dataclass
 class Repository:
     """A repository made for a test, and a way to look into its registry that is not the butler."""
@@ -68,8 +75,7 @@ class Repository:
 
     def sql(self, statement: str, **values: Any) -> Sequence[tuple[Any, ...]]:
         """Run one SQL statement on the registry's database and return the rows."""
-        engine = sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
-        with engine.begin() as connection:
+        with engine_of(self.url).begin() as connection:
             result = connection.execute(sqlalchemy.text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []
 

@@ -6,9 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-import sqlalchemy
-
-from conftest import Repository
+from conftest import Repository, engine_of
 
 # The second lists tables that are made when they are first needed.
 _IGNORED_TABLES = {"butler_attributes", "opaque_meta", "dimension_graph_key"}
@@ -16,20 +14,31 @@ _IGNORED_TABLES = {"butler_attributes", "opaque_meta", "dimension_graph_key"}
 _IGNORED_COLUMNS = {"ingest_date", "collection_summary_id"}
 
 
+_TABLES = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    "postgresql": "SELECT tablename FROM pg_tables WHERE schemaname = current_schema()",
+}
+
+
+def _rows(repository: Repository) -> dict[str, list[dict[str, Any]]]:
+    """Rows of all tables as the driver returns them: SQLAlchemy would look at every column of every table first."""
+    with engine_of(repository.url).connect() as connection:
+        cursor = connection.connection.cursor()
+        cursor.execute(_TABLES[repository.backend])
+        rows = {}
+        for table in sorted({name for (name,) in cursor.fetchall()} - _IGNORED_TABLES):
+            cursor.execute(f'SELECT * FROM "{table}"')
+            names = [column[0] for column in cursor.description]
+            rows[table] = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return rows
+
+
 def registry_tables(repository: Repository) -> dict[str, Counter[tuple[tuple[str, Any], ...]]]:
     """Every table of a registry and datastore, as bags of rows.
 
     Generated keys of collections, dataset types and groups of dimensions are replaced by names.
     """
-    engine = sqlalchemy.create_engine(repository.url, poolclass=sqlalchemy.NullPool)
-    metadata = sqlalchemy.MetaData()
-    metadata.reflect(engine)
-    with engine.connect() as connection:
-        rows = {
-            table.name: [dict(row._mapping) for row in connection.execute(sqlalchemy.select(table))]
-            for table in metadata.tables.values()
-            if table.name not in _IGNORED_TABLES
-        }
+    rows = _rows(repository)
     collections = {row["collection_id"]: row["name"] for row in rows["collection"]}
     kinds = {row["id"]: row["name"] for row in rows["dataset_type"]}
     dimensions: dict[int, list[str]] = {}
