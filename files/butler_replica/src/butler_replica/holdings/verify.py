@@ -23,11 +23,11 @@ from rich.text import Text
 from ..artifacts.evidence import Artifacts, State
 from ..artifacts.finder import ArtifactFinder, make_finder
 from ..artifacts.listing import Listing, Placeholders
+from ..collections.associations import restrict_associations
 from ..collections.chains import Collections, merge_children
 from ..collections.ensure import plan_collections
 from ..dimensions.compared import other_records_used
 from ..errors import ConflictError, ReplicaError
-from ..exports.associations import restrict_associations
 from ..exports.files import find_exports
 from ..exports.model import ExportFile
 from ..exports.reader import read_export

@@ -29,11 +29,11 @@ from lsst.daf.butler import (
 
 from ..artifacts.finder import make_finder
 from ..artifacts.listing import Listing, Placeholders
+from ..collections.associations import associations_only
 from ..dimensions.compared import compare_records
 from ..dimensions.lookup import RecordLookup, data_id_text
 from ..dimensions.made import NeededRecords
 from ..errors import ConflictError, ExportError
-from ..exports.associations import associations_only
 from ..exports.migrate import dataset_type
 from ..exports.model import CollectionItem, ExportFile
 from ..internals import Staging, datastore_root

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from lsst.daf.butler import Butler, DatasetRef, MissingCollectionError, MissingDatasetTypeError
 
-from .model import ExportFile
+from ..exports.model import ExportFile
 
 
 def associations_only(butler: Butler, export: ExportFile) -> tuple[ExportFile, dict[uuid.UUID, DatasetRef]]:
