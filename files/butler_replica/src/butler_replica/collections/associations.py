@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-__all__ = ["associations_only", "restrict_associations"]
+__all__ = ["ASSOCIATED", "associations_only", "restrict_associations"]
 
 import uuid
 from collections.abc import Container
 from dataclasses import replace
 
-from lsst.daf.butler import Butler, DatasetRef, MissingCollectionError, MissingDatasetTypeError
+from lsst.daf.butler import (
+    Butler,
+    CollectionType,
+    DatasetRef,
+    MissingCollectionError,
+    MissingDatasetTypeError,
+)
 
 from ..exports.model import ExportFile
+
+ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
+"""Types of the collections that datasets are associated with."""
 
 
 def associations_only(butler: Butler, export: ExportFile) -> tuple[ExportFile, dict[uuid.UUID, DatasetRef]]:

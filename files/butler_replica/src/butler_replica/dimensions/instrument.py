@@ -22,8 +22,9 @@ import yaml
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
 from ..errors import ReplicaError
+from ..internals.bulk_dimensions import insert_records
 from ..session.writing import writing
-from .records import InsertionResult, existing_records, insert_records, make_record, new_records
+from .records import InsertionResult, existing_records, make_record, new_records
 
 INSTRUMENT = "LSSTCam-imSim"
 

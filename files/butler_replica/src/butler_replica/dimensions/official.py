@@ -19,10 +19,11 @@ from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 from rich.console import Console
 
 from ..errors import ReplicaError
+from ..internals.bulk_dimensions import Records
 from ..session.opening import database_errors, open_butler
 from .geometry import MILLIARCSEC, region_distance
 from .instrument import INSTRUMENT, FilterSet, instrument_records
-from .records import Records, difference, make_record
+from .records import difference, make_record
 from .skymap import DC2_SKYMAP, RingsSkyMap, chosen_tracts
 from .visits import exposures_with_raws, is_visit, visit_records
 

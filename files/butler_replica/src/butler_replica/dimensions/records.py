@@ -6,14 +6,13 @@ __all__ = [
     "InsertionResult",
     "difference",
     "existing_records",
-    "insert_records",
     "make_record",
     "new_records",
     "prefetched",
 ]
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -22,13 +21,13 @@ from lsst.daf.butler import Butler, DimensionElement, DimensionRecord
 from rich.console import Console
 
 from ..errors import ConflictError
+from ..internals.bulk_dimensions import Records
 from .geometry import MILLIARCSEC, region_distance
 from .identity import same_value
 
 T = TypeVar("T")
 S = TypeVar("S")
 
-Records = Mapping[str, Sequence[DimensionRecord]]
 DataIdKey = tuple[Any, ...]
 
 
@@ -215,21 +214,6 @@ def _brief(value: Any) -> str:
         return value.hex()
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def insert_records(butler: Butler, records: Records) -> None:
-    """Insert new records, element by element.
-
-    Parameters
-    ----------
-    butler : `lsst.daf.butler.Butler`
-        The repository, in a transaction.
-    records : `~collections.abc.Mapping`
-        Records by dimension element, in an order that can be inserted.
-    """
-    for element, of_element in records.items():
-        if of_element:
-            butler.registry.insertDimensionData(butler.dimensions[element], *of_element, conform=False)
 
 
 def prefetched(

@@ -29,11 +29,11 @@ import numpy as np
 from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
 
 from ..errors import ReplicaError
-from ..internals.bulk_dimensions import BulkInsertion, bulk_insertion
+from ..internals.bulk_dimensions import BulkInsertion, bulk_insertion, insert_records
 from ..progress import Progress, Report
 from ..session.writing import writing
 from .geometry import ARCSEC, Array, deproject, polygon, polygons, tangent_frame
-from .records import InsertionResult, existing_records, insert_records, make_record, new_records, prefetched
+from .records import InsertionResult, existing_records, make_record, new_records, prefetched
 
 _BATCH = 50
 """Tracts whose records are in memory at a time."""

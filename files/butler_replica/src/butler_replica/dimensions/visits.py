@@ -33,7 +33,7 @@ from lsst.daf.butler import (
 from rich.console import Console
 
 from ..errors import ReplicaError, RepositoryError
-from ..internals.bulk_dimensions import bulk_insertion
+from ..internals.bulk_dimensions import bulk_insertion, insert_records
 from ..progress import Progress, Report
 from ..session.writing import writing
 from .geometry import ARCSEC, MILLIARCSEC, Array, deproject, polygon, polygons, region_distance, tangent_frame
@@ -43,7 +43,6 @@ from .records import (
     InsertionResult,
     difference,
     existing_records,
-    insert_records,
     make_record,
     new_records,
     prefetched,

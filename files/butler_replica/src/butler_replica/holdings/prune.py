@@ -24,10 +24,11 @@ from ..artifacts.evidence import Artifacts, State
 from ..artifacts.listing import Listing
 from ..errors import RefusedError
 from ..internals import DatasetDetails, dataset_details, dataset_rows, datastore_root, forget_datasets
+from ..repository.folder import PRUNED_FOLDER
 from ..session.writing import writing
 from ..wording import visible
 from .inventory import Inventory, as_uuids, take_inventory
-from .pruned import PRUNED_FOLDER, PrunedWriter
+from .pruned import PrunedWriter
 
 _BATCH = 10_000
 """Datasets removed in one transaction."""

@@ -6,7 +6,7 @@ each record has the rows that the datastore had (``datastore_records``).
 
 from __future__ import annotations
 
-__all__ = ["PRUNED_FOLDER", "PrunedWriter", "is_pruned_record"]
+__all__ = ["PrunedWriter"]
 
 import contextlib
 import os
@@ -26,10 +26,8 @@ from ..artifacts.evidence import is_remote
 from ..artifacts.listing import Listing
 from ..errors import ReplicaError
 from ..internals import DatasetDetails, artifact_path, datastore_root
+from ..repository.folder import PRUNED_FOLDER
 from ..wording import visible
-
-PRUNED_FOLDER = ".dc2-replica/pruned"
-"""Folder of these files, below the datastore's root."""
 
 _VERSION = "1.0.2"
 """Version of the form of exports."""
@@ -50,22 +48,6 @@ class _Dumper(yaml.CSafeDumper):
 
 for _type in (uuid.UUID, Timespan, astropy.time.Time):
     _Dumper.add_representer(_type, yaml.Dumper.yaml_representers[_type])
-
-
-def is_pruned_record(path: str) -> bool:
-    """Say whether a file of a repository is one of those written here.
-
-    Parameters
-    ----------
-    path : `str`
-        Relative to the datastore's root.
-
-    Returns
-    -------
-    is_record : `bool`
-        Whether it is.
-    """
-    return path.startswith(f"{PRUNED_FOLDER}/") and path.endswith(".yaml")
 
 
 class PrunedWriter:

@@ -23,7 +23,7 @@ from rich.text import Text
 from ..artifacts.evidence import Artifacts, State
 from ..artifacts.finder import ArtifactFinder, make_finder
 from ..artifacts.listing import Listing, Placeholders
-from ..collections.associations import restrict_associations
+from ..collections.associations import ASSOCIATED, restrict_associations
 from ..collections.chains import Collections, merge_children
 from ..collections.ensure import plan_collections
 from ..dimensions.compared import other_records_used
@@ -31,7 +31,6 @@ from ..errors import ConflictError, ReplicaError
 from ..exports.files import find_exports
 from ..exports.model import ExportFile
 from ..exports.reader import read_export
-from ..imports.plan import ASSOCIATED
 from ..internals import count_orphan_records, dataset_rows
 from ..progress import Progress, Report
 from ..session.opening import database_errors, open_butler

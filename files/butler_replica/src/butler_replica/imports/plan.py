@@ -6,7 +6,7 @@ beforehand is an error while nothing has changed. It only ever adds.
 
 from __future__ import annotations
 
-__all__ = ["ASSOCIATED", "FilePlan", "ImportOptions", "make_plan"]
+__all__ = ["FilePlan", "ImportOptions", "make_plan"]
 
 import uuid
 from collections import defaultdict
@@ -29,7 +29,7 @@ from lsst.daf.butler import (
 
 from ..artifacts.finder import make_finder
 from ..artifacts.listing import Listing, Placeholders
-from ..collections.associations import associations_only
+from ..collections.associations import ASSOCIATED, associations_only
 from ..dimensions.compared import compare_records
 from ..dimensions.lookup import RecordLookup, data_id_text
 from ..dimensions.made import NeededRecords
@@ -42,9 +42,6 @@ from .checks import check_plan
 from .datasets import DatasetContext, PlannedDatasets
 from .formatters import UnknownFormatters, check_formatters
 from .staged import StagedDatasets
-
-ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
-"""Types of the collections that datasets are associated with."""
 
 STAGED_FROM = 1_000
 """Datasets of an export from which they are compared in the database, set by set."""

@@ -13,7 +13,7 @@ and a warning says so.
 
 from __future__ import annotations
 
-__all__ = ["BulkInsertion", "bulk_insertion"]
+__all__ = ["BulkInsertion", "Records", "bulk_insertion", "insert_records"]
 
 import abc
 import base64
@@ -30,8 +30,10 @@ import sqlalchemy.exc
 from lsst.daf.butler import Butler, DimensionRecord
 from lsst.sphgeom import Region
 
-from ..dimensions.records import Records, insert_records
 from .foreign_keys import foreign_keys_at_end
+
+Records = Mapping[str, Sequence[DimensionRecord]]
+"""Records by dimension element, in an order that can be inserted."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -53,6 +55,21 @@ class _Tables(NamedTuple):
 
     main: sqlalchemy.Table
     overlaps: sqlalchemy.Table
+
+
+def insert_records(butler: Butler, records: Records) -> None:
+    """Insert new records, element by element.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository, in a transaction.
+    records : `~collections.abc.Mapping`
+        Records by dimension element, in an order that can be inserted.
+    """
+    for element, of_element in records.items():
+        if of_element:
+            butler.registry.insertDimensionData(butler.dimensions[element], *of_element, conform=False)
 
 
 class BulkInsertion:

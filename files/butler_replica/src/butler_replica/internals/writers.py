@@ -12,7 +12,7 @@ import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 
-from ..session.lock import describe_process
+from ..processes import describe_process
 
 _KEY = 0x64633272  # "dc2r"
 _LONGEST_NAME = 63

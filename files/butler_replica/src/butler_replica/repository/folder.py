@@ -5,7 +5,15 @@ Symbolic links are looked at as links everywhere; nothing here follows one.
 
 from __future__ import annotations
 
-__all__ = ["FolderContent", "artifacts_among", "empty_folder", "place_problem", "scan_folder"]
+__all__ = [
+    "PRUNED_FOLDER",
+    "FolderContent",
+    "artifacts_among",
+    "empty_folder",
+    "is_pruned_record",
+    "place_problem",
+    "scan_folder",
+]
 
 import itertools
 import os
@@ -19,7 +27,26 @@ from urllib.parse import unquote
 from ..errors import RepositoryError
 from ..local_paths import Overlap, overlap, places_of
 
+PRUNED_FOLDER = ".dc2-replica/pruned"
+"""Folder of the exports of what was pruned, below the datastore's root."""
+
 _MOUNT_TABLE = Path("/proc/self/mountinfo")
+
+
+def is_pruned_record(path: str) -> bool:
+    """Say whether a file of a repository is an export of what was pruned.
+
+    Parameters
+    ----------
+    path : `str`
+        Relative to the datastore's root.
+
+    Returns
+    -------
+    is_record : `bool`
+        Whether it is.
+    """
+    return path.startswith(f"{PRUNED_FOLDER}/") and path.endswith(".yaml")
 
 
 @dataclass

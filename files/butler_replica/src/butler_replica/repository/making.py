@@ -31,14 +31,13 @@ from lsst.resources import ResourcePath
 from rich.console import Console
 
 from ..errors import RefusedError, ReplicaError, RepositoryError
-from ..holdings.pruned import is_pruned_record
 from ..interrupts import ended_by_signals
 from ..local_paths import local_path
 from ..session.lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
 from ..session.opening import database_errors
 from ..wording import visible
 from .database import Database, DatabaseState, PostgresDatabase, RegistryState, SqliteDatabase, open_database
-from .folder import FolderContent, artifacts_among, empty_folder, place_problem, scan_folder
+from .folder import FolderContent, artifacts_among, empty_folder, is_pruned_record, place_problem, scan_folder
 
 CONFIG_NAME = "butler.yaml"
 DOOMED_NAME = "butler.being-destroyed.yaml"

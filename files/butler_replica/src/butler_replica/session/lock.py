@@ -10,7 +10,7 @@ file systems have none.
 
 from __future__ import annotations
 
-__all__ = ["LOCK_NAME", "LOCK_WAIT_SECONDS", "DatabaseLock", "describe_process", "repository_lock"]
+__all__ = ["LOCK_NAME", "LOCK_WAIT_SECONDS", "DatabaseLock", "repository_lock"]
 
 import contextlib
 import errno
@@ -18,17 +18,15 @@ import fcntl
 import json
 import logging
 import os
-import socket
 import stat
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import RepositoryError
+from ..processes import describe_process
 
 LOCK_NAME = ".dc2-replica.lock"
 """Name of the lock file in the repository folder."""
@@ -275,22 +273,6 @@ def _is_current(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.stat(follow_symlinks=False))
     except FileNotFoundError:
         return False
-
-
-def describe_process() -> dict[str, object]:
-    """Say who this process is, for those who wait for it.
-
-    Returns
-    -------
-    facts : `dict`
-        What the lock file says; ``pid`` first.
-    """
-    return {
-        "pid": os.getpid(),
-        "host": socket.gethostname(),
-        "command": " ".join(Path(part).name if i == 0 else part for i, part in enumerate(sys.argv[:3])),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
 
 
 def _write_holder(descriptor: int) -> None:
