@@ -14,7 +14,7 @@ from lsst.utils.iteration import chunk_iterable
 
 from ..exports.migrate import dataset_type, migrate_dimensions
 from ..exports.model import ExportFile
-from ..imports.checks import check_records
+from ..exports.values import check_records
 from .identity import IDENTIFIED, OtherRecords, differing_columns, identity_columns
 from .lookup import CHUNK, data_id_text, stored_records
 

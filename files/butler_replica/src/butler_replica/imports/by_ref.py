@@ -21,7 +21,7 @@ from .. import internals
 from ..artifacts.rewriting import OUTSIDE
 from ..dimensions.lookup import data_id_text
 from ..exports.model import DatasetBlock, DatasetRecord
-from .checks import check_artifact, data_id_value
+from ..exports.values import check_artifact, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
 
 _CHUNK = 10_000

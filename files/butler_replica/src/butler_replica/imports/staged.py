@@ -28,8 +28,8 @@ from ..dimensions.lookup import data_id_text
 from ..errors import ExportError
 from ..exports.model import DatasetBlock
 from ..exports.records import RecordChunk, Spool
+from ..exports.values import check_artifact, check_formatter, data_id_value
 from ..internals import StagedDataset, StagedRow, Staging, State, TemplatePaths
-from .checks import check_artifact, check_formatter, data_id_value
 from .datasets import LISTED, DatasetContext, MissingArtifact, PlannedDatasets, Transferable
 
 _ASSOCIATED = 10_000
