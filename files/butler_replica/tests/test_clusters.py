@@ -37,7 +37,7 @@ def look(tmp_path):
         for label, port in clusters.items():
             configuration, data = tmp_path / "etc" / label, tmp_path / "data" / label
             (configuration / "conf.d").mkdir(parents=True)
-            data.mkdir(parents=True)
+            data.mkdir(parents=True, exist_ok=True)
             (data / "PG_VERSION").write_text(label.partition("/")[0])
             (configuration / "postgresql.conf").write_text(
                 f"data_directory = '{data}'\nport = {port}\ninclude_dir 'conf.d'\n"
@@ -172,6 +172,34 @@ def test_what_is_in_the_way(look, case):
     _, _, answer = look(clusters, ours, **wish)
     assert len(answer["problems"]) == 1
     assert re.search(says, answer["problems"][0])
+
+
+# Clusters, and whether ours, which had port 5544 and is wished at 5545, may have that once it has a database.
+MOVED = {
+    "its port is its own": ({"15/dc2_replica": 5544}, False),
+    "its port is somebody else's now": ({"15/dc2_replica": 5544, "15/main": 5544}, True),
+}
+
+
+@pytest.mark.parametrize("case", MOVED)
+def test_a_cluster_with_a_replica_keeps_its_port(look, tmp_path, case):
+    clusters, may_move = MOVED[case]
+    base = tmp_path / "data/15/dc2_replica/base"
+    base.mkdir(parents=True)
+    for came_with_it in ("1", "4", "13757"):
+        (base / came_with_it).mkdir()
+    wish = {"clusters": clusters, "ours": ["15/dc2_replica"], "port": 5545}
+    _, cluster, answer = look(**wish)
+    assert (cluster["port"], answer["problems"]) == (5545, [])
+    shutil.rmtree(tmp_path / "etc")
+    (base / "16384").mkdir()
+    _, _, answer = look(**wish)
+    assert ["has port 5544, by which the butler.yaml" in problem for problem in answer["problems"]] == (
+        [] if may_move else [True]
+    )
+    # As it is, it goes on.
+    shutil.rmtree(tmp_path / "etc")
+    assert bool(look(**wish | {"port": 0})[2]["problems"]) == may_move
 
 
 def test_the_port_of_somebody_elses_cluster_is_not_given(look):

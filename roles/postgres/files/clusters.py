@@ -24,6 +24,7 @@ Json = dict[str, Any]
 CONFIGURATION = Path(os.environ.get("PG_CLUSTER_CONF_ROOT", "/etc/postgresql"))
 FIRST_PORT = 5432
 LISTENING = "0A"
+FIRST_DATABASE = 16384  # FirstNormalObjectId: smaller ones are those of initdb
 
 
 def is_ours(configuration: Path, wish: Json) -> bool:
@@ -176,7 +177,11 @@ def use_own(machine: Machine, wish: Json, version: str) -> tuple[Json, list[str]
     there = machine.own(wish["name"])
     cluster = there or to_be_made(machine, wish, version)
     port = wish["port"] or cluster["port"]
-    problems = [*version_problems(there, wish), *name_problems(machine, there, cluster)]
+    problems = [
+        *version_problems(there, wish),
+        *name_problems(machine, there, cluster),
+        *port_problems(machine, there, wish),
+    ]
     if holder := machine.holder(port, mine=there):
         instead = "leave butler_db_port out" if wish["port"] else "set butler_db_port"
         problems.append(
@@ -221,6 +226,23 @@ def name_problems(machine: Machine, there: Json | None, cluster: Json) -> Iterat
             f"name (postgres_cluster), use that one as it is (butler_db_cluster={label(cluster)}), or, where an "
             f"interrupted run left it, remove it (pg_dropcluster {cluster['version']} {cluster['name']})."
         )
+
+
+def port_problems(machine: Machine, there: Json | None, wish: Json) -> Iterator[str]:
+    """Yield what is wrong with another port for the project's cluster, unless somebody else has the one it had."""
+    if there is None or wish["port"] in (0, there["port"]) or machine.holder(there["port"], mine=there):
+        return
+    if has_databases(Path(there["data"])):
+        yield (
+            f"butler_db_port is {wish['port']}, and the project's cluster {label(there)} has port {there['port']}, by "
+            "which the butler.yaml of its replica and everybody's credentials find it: leave butler_db_port out."
+        )
+
+
+def has_databases(data: Path) -> bool:
+    """Return whether a cluster has databases that did not come with it."""
+    numbers = (int(folder.name) for folder in data.glob("base/*") if folder.name.isdecimal())
+    return any(number >= FIRST_DATABASE for number in numbers)
 
 
 def default_version(versions: dict[str, str], release: Path = Path("/etc/os-release")) -> str:
