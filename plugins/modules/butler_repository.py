@@ -15,8 +15,9 @@ description:
     database and folder are removed together and made anew. A removal that was interrupted is finished by the same
     request.
   - Even then it is refused, and nothing is touched, where the folder holds files that the repository has no record of,
-    lies above or inside one of O(data_folders), is or contains a mount point or somebody's home, or where the database
-    was not made by this project for this folder, or is in use. Symbolic links are removed as links.
+    lies above or inside the exports or artifacts of O(sets), is or lies above the new prefix of one of their rules or
+    one of their C(roots), is or contains a mount point or somebody's home, or where the database was not made by this
+    project for this folder, or is in use. Symbolic links are removed as links.
   - Database credentials are read as the butler does, from C(~/.lsst/db-auth.yaml) or the file that E(LSST_DB_AUTH)
     names.
   - Runs with a Python that has C(butler_replica), see the role C(lsst_stack).
@@ -41,10 +42,10 @@ options:
         Anything else, a boolean too, is an error that says what to type.
     type: raw
     default: ""
-  data_folders:
-    description: Folders, files and globs of the data that are replicated.
+  sets:
+    description: Import sets as in C(dc2_import_sets), which say where the data are that are replicated.
     type: list
-    elements: str
+    elements: dict
     default: []
 attributes:
   check_mode:
@@ -74,7 +75,7 @@ EXAMPLES = r"""
       registry:
         db: postgresql://localhost:5432/dc2
     confirm_destroy: dc2
-    data_folders: [/repo/dc2_ncsa_backup, /repo/raw]
+    sets: "{{ dc2_import_sets }}"
 """
 
 RETURN = r"""
@@ -130,7 +131,7 @@ def main() -> None:
             "config": {"type": "dict", "required": True},
             "label": {"type": "str", "default": ""},
             "confirm_destroy": {"type": "raw", "default": ""},
-            "data_folders": {"type": "list", "elements": "str", "default": []},
+            "sets": {"type": "list", "elements": "dict", "default": []},
         },
         supports_check_mode=True,
     )

@@ -19,6 +19,7 @@ from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
+from butler_replica.repository.making import ensure_repository
 from conftest import Repository
 
 NAMES = (
@@ -210,6 +211,29 @@ def test_in_the_place_of_the_stock_butler(
     assert verify(str(repository), [{"name": "all", "exports": str(path)}]).ok
     assert not prune(str(repository), dry_run=True).changed
     assert not import_exports(repository, [path], transfer=transfer).changed
+
+
+@pytest.mark.parametrize("make", [in_runs, in_data_ids])
+def test_removed_with_the_repository(tmp_path: Path, make: Callable[[Iterable[str]], list[Named]]) -> None:
+    """What the stock butler has put somewhere is known for an artifact there, and what it only refers to is not."""
+    config = {
+        "registry": {"db": "sqlite:///<butlerRoot>/gen3.sqlite3"},
+        "datastore": {
+            "templates": {f"{kind}_{n}": way for kind, way in TEMPLATES.items() for n in range(99)}
+        },
+    }
+    root = tmp_path / "dc2"
+    ensure_repository(root, config=config)
+    datasets = make(NAMES)
+    export(tmp_path / "export", datasets)
+    places = stock(Repository(root, "sqlite", "dc2", ""), tmp_path / "export", datasets)
+    for found in root.rglob("*.yaml"):
+        # What the stock butler does not find again is nobody's.
+        if (place := str(found.relative_to(root))) not in places.values() and place != "butler.yaml":
+            found.unlink()
+    result = ensure_repository(root, config=config, confirm_destroy="dc2")
+    assert result.removed_files == sum(place is not None for place in places.values()) > 0.8 * len(datasets)
+    assert {path.name for path in root.iterdir()} == {"butler.yaml", "gen3.sqlite3", ".dc2-replica.lock"}
 
 
 @pytest.mark.parametrize("way", ["by ref", "staged"], indirect=True)

@@ -55,7 +55,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def ensure(
     root: str | Path, confirm_destroy: str = "", *data: str, dry_run: bool = False
 ) -> RepositoryResult:
-    options = {"label": "dc2", "confirm_destroy": confirm_destroy, "data_folders": data, "dry_run": dry_run}
+    sets = [{"name": place, "exports": place} for place in data]
+    options = {"label": "dc2", "confirm_destroy": confirm_destroy, "sets": sets, "dry_run": dry_run}
     return ensure_repository(root, config=CONFIG, **options)
 
 

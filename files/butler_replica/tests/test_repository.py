@@ -22,7 +22,7 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 
-from butler_replica.errors import RefusedError, RepositoryError
+from butler_replica.errors import RefusedError, ReplicaError, RepositoryError
 from butler_replica.repository import making as repository_module
 from butler_replica.repository.making import DOOMED_NAME, RepositoryResult, ensure_repository
 from butler_replica.session.lock import LOCK_NAME, repository_lock
@@ -290,10 +290,55 @@ def test_data_folders_are_refused(made: Replica, tmp_path: Path) -> None:
         tmp_path / "link" / "exports": "above",
         made.root / "way": "above",
     }.items():
-        refused(made, reason, data_folders=[str(data)])
-    made.ensure(
-        made.name, data_folders=[str(outside), str(tmp_path / "absent"), str(tmp_path / "*" / "none")]
-    )
+        refused(made, reason, sets=[{"name": "data", "exports": data}])
+        refused(made, reason, sets=[{"name": "data", "exports": "/absent", "artifacts": data}])
+    free = [outside, tmp_path / "absent", tmp_path / "*" / "none"]
+    made.ensure(made.name, sets=[{"name": "data", "exports": free}])
+
+
+PREFIXES = {
+    "repo/dc2": "is the data folder",
+    "repo/dc2/way": "above",
+    "repo/dc2/absent": "above",
+    "link/absent": "above",
+    "link-to-way": "above",
+    "outside/../repo/dc2/way": "above",
+    "repo": "",
+    "": "",
+    "outside": "",
+    "repo/dc2-of-another": "",
+}
+"""Folders that artifacts may come from, and how the repository lies to them if it is not to be removed."""
+
+
+@pytest.mark.parametrize("way", ["rewrite", "URI", "relative", "roots"])
+def test_prefixes_within_the_repository_are_refused(made: Replica, tmp_path: Path, way: str) -> None:
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "link").symlink_to(made.root)
+    (made.root / "way").mkdir()
+    (tmp_path / "link-to-way").symlink_to(made.root / "way")
+    for prefix, reason in PREFIXES.items():
+        place = tmp_path / prefix
+        rule = {
+            "rewrite": str(place),
+            "URI": f"file://{place}",
+            "relative": os.path.relpath(place, tmp_path / "outside"),
+        }
+        key, value = (
+            ("roots", [place]) if way == "roots" else ("rewrite", [{"old": "/old", "new": rule[way]}])
+        )
+        sets = [{"name": "data", "exports": tmp_path / "outside" / "x.yaml", key: value}]
+        if reason:
+            refused(made, reason, sets=sets)
+        else:
+            assert made.ensure(made.name, sets=sets, dry_run=True).destroyed
+
+
+def test_what_is_replicated_is_understood_before_anything_is_removed(made: Replica) -> None:
+    before = made.fingerprint()
+    with pytest.raises(ReplicaError, match="import set 'data': unknown key 'export'"):
+        made.ensure(made.name, sets=[{"name": "data", "export": "/x"}])
+    assert made.fingerprint() == before
 
 
 def test_homes_roots_and_mounts_are_refused(replica: Replica) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 __all__ = [
     "STAGES",
     "Collection",
+    "DataPlaces",
     "ImportSet",
+    "data_places",
     "load_description",
     "parse_collections",
     "parse_sets",
@@ -13,17 +15,18 @@ __all__ = [
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import yaml
 from lsst.daf.butler import CollectionType
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .artifacts.listing import Placeholders
-from .artifacts.rewriting import parse_rewrite
+from .artifacts.rewriting import PathMapper, parse_rewrite
 from .artifacts.transfer import TRANSFER_MODES
 from .errors import ReplicaError
 from .imports.formatters import UnknownFormatters
+from .local_paths import expanded
 
 Stage = Literal["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"]
 
@@ -161,6 +164,46 @@ def _pair(rule: Any) -> tuple[str, str]:
     if not (isinstance(old, str) and isinstance(new, str)):
         raise ValueError(f"prefixes are text, these are {old!r} and {new!r}")  # noqa: TRY004
     return old, new
+
+
+class DataPlaces(NamedTuple):
+    """Where the data of import sets are, as they are written there."""
+
+    folders: tuple[str, ...] = ()
+    """Exports and artifacts: folders, files and globs."""
+
+    prefixes: tuple[str, ...] = ()
+    """Folders below which there may be artifacts beside much else: new prefixes of rules, and ``roots``."""
+
+
+def data_places(sets: Iterable[ImportSet]) -> DataPlaces:
+    """Return where the data of import sets are.
+
+    Parameters
+    ----------
+    sets : `~collections.abc.Iterable` [ `ImportSet` ]
+        The sets.
+
+    Returns
+    -------
+    places : `DataPlaces`
+        Each place once.
+    """
+    sets = list(sets)
+    folders = [place for one in sets for place in (*one.exports, *([one.artifacts] if one.artifacts else []))]
+    prefixes = [place for one in sets for place in (*one.roots, *_prefixes(one))]
+    return DataPlaces(tuple(dict.fromkeys(folders)), tuple(dict.fromkeys(prefixes)))
+
+
+def _prefixes(one: ImportSet) -> list[str]:
+    """Return the folders that the rules of a set lead to, as the import finds them."""
+    begins = [expanded(one.artifacts)] if one.artifacts else [_folder_of(export) for export in one.exports]
+    return [folder for begin in begins for folder in PathMapper(one.rewrite, begin).folders[1:]]
+
+
+def _folder_of(export: str) -> Path:
+    path = expanded(export)
+    return path if path.is_dir() else path.parent
 
 
 class Collection(_Description):

@@ -95,7 +95,7 @@ class PlannedDatasets(abc.ABC):
         self._butler = context.butler
         self._export = context.export
         self._options = context.options
-        self._locations = internals.Locations(context.butler)
+        self._locations = internals.Locations.of(context.butler)
         self._root = self._locations.root
         self._longest_name = os.pathconf(self._root, "PC_NAME_MAX")
         self.formatters: set[str] = set()

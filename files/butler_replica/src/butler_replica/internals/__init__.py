@@ -46,10 +46,11 @@ and ``dataset_location``
 
 Where artifacts are (`locations`):
 
-``FileDatastore.locationFactory``, ``StoredFileInfo.file_location``
+``lsst.daf.butler._location.LocationFactory``, ``StoredFileInfo.file_location``
     How the butler turns the path of a datastore record into that of a file,
     and a formatted template into the path of a record. ``Butler.getURI``
-    says it of a dataset that has a record already, one at a time.
+    says it of a dataset that has a record already, one at a time, and of
+    nothing where ``butler.yaml`` has lost its name.
 
 Looking at and forgetting datasets (`rows`, `details`):
 

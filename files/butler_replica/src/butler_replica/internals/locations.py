@@ -17,6 +17,7 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 from lsst.daf.butler import Butler, StorageClass
+from lsst.daf.butler._location import LocationFactory
 from lsst.daf.butler.datastore.stored_file_info import StoredFileInfo
 from lsst.resources import ResourcePath
 
@@ -50,15 +51,31 @@ class Locations:
 
     Parameters
     ----------
-    butler : `lsst.daf.butler.Butler`
-        The repository.
+    root : `str`
+        Absolute path of the datastore's folder.
     """
 
-    def __init__(self, butler: Butler) -> None:
-        datastore = file_datastore(butler)
-        self._factory = datastore.locationFactory
-        self.root = datastore.root.ospath.rstrip("/")
+    def __init__(self, root: str) -> None:
+        self.root = root.rstrip("/")
         """Absolute path of the datastore's folder."""
+
+        self._factory = LocationFactory(ResourcePath(file_uri(self.root), forceDirectory=True))
+
+    @classmethod
+    def of(cls, butler: Butler) -> Locations:
+        """Return those of a repository.
+
+        Parameters
+        ----------
+        butler : `lsst.daf.butler.Butler`
+            The repository.
+
+        Returns
+        -------
+        locations : `Locations`
+            Those of its datastore.
+        """
+        return cls(file_datastore(butler).root.ospath)
 
     def find(self, recorded: str) -> str | ResourcePath:
         """Return the file that a datastore record names.
@@ -91,6 +108,30 @@ class Locations:
                 f"The datastore has a record with the path {recorded!r}, of which the butler makes no location: {error}"
             ) from error
         return uri.ospath if uri.isLocal else uri
+
+    def find_own(self, recorded: str) -> str | None:
+        """Return the file that a datastore record names, if the datastore keeps it.
+
+        Parameters
+        ----------
+        recorded : `str`
+            Path of the record.
+
+        Returns
+        -------
+        path : `str` or `None`
+            Absolute path below the datastore's folder; `None` for what the
+            datastore only refers to, or lies elsewhere, or is no location.
+        """
+        if is_plain(recorded) and _is_tidy(recorded):
+            return f"{self.root}/{recorded}"
+        try:
+            if ResourcePath(recorded, forceAbsolute=False, forceDirectory=False).isabs():
+                return None
+            path = self.find(recorded)
+        except (ValueError, NotImplementedError, RuntimeError, RepositoryError):
+            return None
+        return path if isinstance(path, str) and path.startswith(f"{self.root}/") else None
 
     def make(self, formatted: str, extension: str) -> tuple[str, str]:
         """Return where an artifact goes, and what the datastore records of that.
@@ -173,7 +214,7 @@ def artifact_path(butler: Butler) -> Callable[[str], str | ResourcePath]:
     locate : `~collections.abc.Callable`
         `Locations.find` of the repository.
     """
-    return Locations(butler).find
+    return Locations.of(butler).find
 
 
 def _as_info(recorded: str) -> StoredFileInfo:

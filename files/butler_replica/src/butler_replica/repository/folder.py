@@ -22,10 +22,11 @@ import stat
 from collections.abc import Collection, Iterable, Iterator, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import unquote
 
 from ..errors import RepositoryError
+from ..internals import Locations
 from ..local_paths import Overlap, overlap, places_of
+from ..sets import DataPlaces
 
 PRUNED_FOLDER = ".dc2-replica/pruned"
 """Folder of the exports of what was pruned, below the datastore's root."""
@@ -128,7 +129,7 @@ def scan_folder(root: Path) -> FolderContent:
     return content
 
 
-def artifacts_among(files: Set[str], recorded: Iterable[str], datastore: str) -> set[str]:
+def artifacts_among(files: Set[str], recorded: Iterable[str], root: Path, datastore: str) -> set[str]:
     """Return those files of a repository folder that a datastore has a record of.
 
     Parameters
@@ -136,8 +137,10 @@ def artifacts_among(files: Set[str], recorded: Iterable[str], datastore: str) ->
     files : `~collections.abc.Set` [ `str` ]
         Paths relative to the repository folder.
     recorded : `~collections.abc.Iterable` [ `str` ]
-        Paths of the datastore's records. Those that are URIs are of files
-        that the datastore only refers to, and are passed over.
+        Paths of the datastore's records. Files that the datastore only refers
+        to are passed over.
+    root : `pathlib.Path`
+        The repository folder.
     datastore : `str`
         The datastore's root, relative to the repository folder.
 
@@ -146,12 +149,10 @@ def artifacts_among(files: Set[str], recorded: Iterable[str], datastore: str) ->
     artifacts : `set` [ `str` ]
         Paths relative to the repository folder.
     """
-    prefix = "" if datastore == "." else f"{datastore}/"
-    found = set()
-    for path in recorded:
-        if (own := prefix + path) in files or ("%" in path and (own := prefix + unquote(path)) in files):
-            found.add(own)
-    return found
+    locations = Locations(os.path.normpath(root / datastore))
+    begin = len(f"{root}/")
+    found = (path[begin:] for one in recorded if (path := locations.find_own(one)) is not None)
+    return {path for path in found if path in files}
 
 
 def empty_folder(root: Path, own: Set[str], keep: Set[str]) -> tuple[int, list[str]]:
@@ -204,25 +205,25 @@ def _is_occupied(name: str, descriptor: int) -> bool:
         os.close(folder)
 
 
-def place_problem(root: Path, data_folders: Iterable[str]) -> str | None:
+def place_problem(root: Path, data: DataPlaces) -> str | None:
     """Say why a folder is no place for a repository that can be removed again.
 
     Parameters
     ----------
     root : `pathlib.Path`
         The repository folder; it need not exist.
-    data_folders : `~collections.abc.Iterable` [ `str` ]
-        Folders, files and globs of the data that are replicated.
+    data : `~butler_replica.sets.DataPlaces`
+        Where the data are that are replicated.
 
     Returns
     -------
     problem : `str` or `None`
         The end of a sentence that begins with the folder's name.
     """
-    return next(_place_problems(root, data_folders), None)
+    return next(_place_problems(root, data), None)
 
 
-def _place_problems(root: Path, data_folders: Iterable[str]) -> Iterator[str]:
+def _place_problems(root: Path, data: DataPlaces) -> Iterator[str]:
     real = Path(os.path.realpath(root))
     if real == Path("/"):
         yield "is the root of the file system"
@@ -235,9 +236,10 @@ def _place_problems(root: Path, data_folders: Iterable[str]) -> Iterator[str]:
             yield "is a mount point; take a folder inside it"
         elif real in mount.parents:
             yield f"contains a mount point ({mount})"
-    for given in data_folders:
-        found = {overlap(one, place) for one in {real, root} for place in places_of(given)}
-        yield from (f"{how.value} the data folder {given}" for how in Overlap if how in found)
+    for places, refused in ((data.folders, list(Overlap)), (data.prefixes, [Overlap.SAME, Overlap.ABOVE])):
+        for given in places:
+            found = {overlap(one, place) for one in {real, root} for place in places_of(given)}
+            yield from (f"{how.value} the data folder {given}" for how in refused if how in found)
 
 
 def _mount_points() -> Iterator[Path]:

@@ -19,7 +19,7 @@ __all__ = ["RepositoryResult", "ensure_repository"]
 
 import gc
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from ..interrupts import ended_by_signals
 from ..local_paths import local_path
 from ..session.lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
 from ..session.opening import database_errors
+from ..sets import DataPlaces, ImportSet, data_places, parse_sets
 from ..wording import visible
 from .database import Database, DatabaseState, PostgresDatabase, RegistryState, SqliteDatabase, open_database
 from .folder import FolderContent, artifacts_among, empty_folder, is_pruned_record, place_problem, scan_folder
@@ -132,7 +133,7 @@ def ensure_repository(
     config: Mapping[str, Any],
     label: str = "",
     confirm_destroy: object = "",
-    data_folders: Iterable[str] = (),
+    sets: Iterable[ImportSet | Mapping[str, Any]] = (),
     dry_run: bool = False,
 ) -> RepositoryResult:
     """Make a repository, continue the one that is there, or make it anew.
@@ -152,8 +153,9 @@ def ensure_repository(
         Name of the database, or on SQLite of the repository: the replica is
         removed and made anew. Empty or `None`: nothing is ever removed.
         Anything else is refused.
-    data_folders : `~collections.abc.Iterable` [ `str` ], optional
-        Folders, files and globs of the data that are replicated.
+    sets : `~collections.abc.Iterable`, optional
+        What is replicated, as for `~butler_replica.sets.parse_sets`: a
+        repository that could take data with it is not removed.
     dry_run : `bool`, optional
         Say what would be done and change nothing; refusals are the same.
 
@@ -174,21 +176,21 @@ def ensure_repository(
     given = local_path(root)
     target = _Target.from_config(_checked_root(given), config, label or Path(os.path.normpath(given)).name)
     destroy = _is_confirmed(confirm_destroy, target)
-    folders = list(data_folders)
+    data = data_places(parse_sets(sets))
     # What is to be removed is not waited for: it is another thing then than whoever confirmed it has seen.
     wait_seconds = 0.0 if destroy else LOCK_WAIT_SECONDS
     try:
         if destroy and not dry_run and target.doomed_path.is_file():
             with repository_lock(target.root):
                 target.database.restore()
-        plan = _make_plan(target, folders, destroy=destroy)
+        plan = _make_plan(target, data, destroy=destroy)
         if dry_run or not plan.result.changed:
             plan.result.dry_run = dry_run
             return plan.result
         # Only now is anything written, the lock file included: a refusal touches nothing.
         _make_folder(target.root)
         with ended_by_signals(), repository_lock(target.root, wait_seconds=wait_seconds):
-            return _carry_out(_make_plan(target, folders, destroy=destroy))
+            return _carry_out(_make_plan(target, data, destroy=destroy))
     except OSError as error:
         raise RepositoryError(
             f"{error.filename or target.root}: {error.strerror or error}. Work as the user who owns the repository "
@@ -281,8 +283,8 @@ def _is_confirmed(confirm_destroy: object, target: _Target) -> bool:
     )
 
 
-def _make_plan(target: _Target, data_folders: Sequence[str], *, destroy: bool) -> _Plan:
-    if destroy and (problem := place_problem(target.root, data_folders)):
+def _make_plan(target: _Target, data: DataPlaces, *, destroy: bool) -> _Plan:
+    if destroy and (problem := place_problem(target.root, data)):
         raise RefusedError(f"{target.root} {problem}: it is not removed, nothing was touched.")
     config_path = next((p for p in (target.doomed_path, target.config_path) if p.is_file()), None)
     if config_path is not None:
@@ -429,7 +431,7 @@ def _plan_destruction(plan: _Plan, content: FolderContent, config_path: Path | N
     candidates = content.without(target.housekeeping).files
     if candidates:
         recorded = target.database.artifact_paths(target.records_table, state) if state.exists else iter(())
-        artifacts = artifacts_among(candidates, recorded, target.datastore)
+        artifacts = artifacts_among(candidates, recorded, target.root, target.datastore)
         written = {path for path in candidates if is_pruned_record(os.path.relpath(path, target.datastore))}
         if foreign := sorted(candidates - artifacts - written):
             raise RefusedError(
