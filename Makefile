@@ -45,6 +45,7 @@ test: ## everything that must pass; as root it installs what is missing (Docker 
 	@tools/system-packages
 	@mkdir -p build && rm -f "$$BUTLER_REPLICA_SKIPPED"
 	@tools/timed lint $(MAKE) lint
+	@tools/timed docs $(MAKE) docs
 	@tools/timed unit-tests $(MAKE) unit PYTEST_ARGS="$(PYTEST_ARGS)"
 	@tools/timed oldest-butler $(MAKE) floor
 	@tools/timed demo-test $(MAKE) demo-test
@@ -68,6 +69,15 @@ lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation agai
 	python tools/role_readmes.py --check
 	ansible-playbook --syntax-check -i inventory/vm site.yml playbooks/*.yml >/dev/null
 	ansible-doc -t module $$(basename -s .py plugins/modules/*.py) >/dev/null
+
+.PHONY: docs
+docs: venv ## the documentation, in build/docs; fails at any warning
+	sphinx-build -q -W --keep-going -j $(JOBS) -b html docs build/docs
+	@echo "build/docs/index.html"
+
+.PHONY: docs-links
+docs-links: venv ## the links of the documentation that lead elsewhere, where there is a network
+	sphinx-build -q -j $(JOBS) -b linkcheck docs build/docs-links
 
 .PHONY: unit
 unit: venv ## all tests of the package, those against a real PostgreSQL included
@@ -97,7 +107,7 @@ bench: venv ## the benchmarks
 
 .PHONY: venv
 venv: ## the environment of the tests (VENV)
-	@tools/venv "$(VENV)" -c requirements/constraints.txt -r requirements/test.txt -e '$(PACKAGE)[postgres,test]'
+	@tools/venv "$(VENV)" -c requirements/constraints.txt -r requirements/test.txt -r requirements/docs.txt -e '$(PACKAGE)[postgres,test]'
 
 .PHONY: constraints
 constraints: ## renew the versions that are tested and installed (requirements/constraints.txt)

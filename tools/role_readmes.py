@@ -23,7 +23,7 @@ SOURCE = "meta/argument_specs.yml"
 
 def markdown(text: str) -> str:
     """Turn the markup of Ansible's documentation, such as C(...), into Markdown."""
-    return re.sub(r"\b[CFOV]\(([^)]*)\)", r"`\1`", text)
+    return re.sub(r"\b[BCFIMOPV]\(([^)]*)\)", r"`\1`", text)
 
 
 def paragraphs(text: str | list[str]) -> list[str]:

@@ -29,7 +29,7 @@ class FoundArtifact(NamedTuple):
     """Absolute path on this machine, or URI."""
 
     size: int | None
-    """Its size in bytes; `None` where it is missing, `UNSEEN` where it is remote."""
+    """Its size in bytes; `None` where it is missing, ``UNSEEN`` where it is remote."""
 
     reason: str
     """Why it is missing; empty where it is there."""

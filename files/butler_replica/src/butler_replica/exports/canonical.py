@@ -46,8 +46,8 @@ _RECORD = re.compile(
 class CanonicalRecords:
     """A stream of YAML from which dataset records in the exporter's form are taken out.
 
-    In their place there is one scalar with the tag `tag`, whose value is the
-    position of the records in `runs`.
+    In their place there is one scalar with the tag ``tag``, whose value is the
+    position of the records in ``runs``.
 
     Parameters
     ----------

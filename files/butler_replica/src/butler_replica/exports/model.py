@@ -89,6 +89,6 @@ class ExportFile:
         return sum(block.records.n_datasets for block in self.blocks)
 
     def associated(self) -> list[uuid.UUID]:
-        """Datasets of all associations with TAGGED and CALIBRATION collections, one for each association."""
+        """Return the datasets of all associations with TAGGED and CALIBRATION collections, one for each association."""
         certified = [one.ids for every in self.certifications.values() for one in every]
         return [one for ids in (*self.tags.values(), *certified) for one in ids]

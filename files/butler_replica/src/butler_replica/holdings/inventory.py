@@ -39,7 +39,7 @@ class Inventory:
     """Index into ``groups``; shape (N,)."""
 
     state: NDArray[np.uint8]
-    """`State` of each; shape (N,)."""
+    """The state of each artifact; shape (N,)."""
 
     places: Places | None = None
     """Where artifacts are, and where some are missing, if that was asked for."""

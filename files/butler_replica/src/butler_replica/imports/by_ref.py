@@ -1,6 +1,6 @@
 """Comparing and inserting datasets with the butler's own methods, one `DatasetRef` each.
 
-For exports of some hundred datasets, and for what `datasets_staged` cannot.
+For exports of some hundred datasets, and for what `butler_replica.imports.staged` cannot.
 """
 
 from __future__ import annotations

@@ -223,7 +223,7 @@ _DRIVERS = {
 def bulk_insertion(butler: Butler, elements: Sequence[str], n_records: int) -> Iterator[BulkInsertion]:
     """Insert many records in one transaction.
 
-    On PostgreSQL, from `CHECK_AT_END` records on, the foreign keys of the
+    On PostgreSQL, from ``CHECK_AT_END`` records on, the foreign keys of the
     tables are taken away at the beginning of the transaction and put back at
     its end, which checks all rows at once, if nobody else is connected to the
     database: until the transaction ends, others would wait for these tables.

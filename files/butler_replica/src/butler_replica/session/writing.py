@@ -86,7 +86,9 @@ def writing(repo: str | Path, *, dry_run: bool = False) -> Iterator[Butler]:
 
     Parameters
     ----------
-    repo, dry_run
+    repo : `str` or `pathlib.Path`
+        The repository: folder, ``butler.yaml`` or label.
+    dry_run : `bool`, optional
         As for `opened`.
 
     Yields
