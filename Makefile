@@ -13,7 +13,7 @@ SAMPLE_DIR ?=
 # The scenarios of `make molecule`, in this order.
 SCENARIOS ?= default guard two_hosts existing occupied
 # Processes for the unit tests, scenarios at a time.
-JOBS ?= 2
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MOLECULE_JOBS ?= 2
 
 PACKAGE := files/butler_replica
@@ -54,13 +54,25 @@ test: ## everything that must pass; as root it installs what is missing (Docker 
 	@sort -u "$$BUTLER_REPLICA_SKIPPED" 2>/dev/null || true
 
 .PHONY: test-fast
-test-fast: lint ## lint and the fast unit tests: no Docker, no PostgreSQL
+test-fast: venv ## lint and the fast unit tests: no Docker, no PostgreSQL
+	@$(MAKE) --jobs=3 --output-sync=target lint-ansible lint-others fast-unit
+
+.PHONY: fast-unit
+fast-unit:
 	@cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 pytest -n $(JOBS) -m "not slow and not thorough and not postgres" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation against the source
-	yamllint --strict .
+	@# ansible-lint alone takes as long as all others.
+	@$(MAKE) --jobs=$(JOBS) --output-sync=target lint-ansible lint-others
+
+.PHONY: lint-ansible
+lint-ansible:
 	ansible-lint --offline --strict
+
+.PHONY: lint-others
+lint-others:
+	yamllint --strict .
 	ruff check .
 	ruff format --check .
 	cd $(PACKAGE) && mypy
