@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from butler_replica.artifacts import transfer
+from butler_replica.artifacts.rewriting import Roots
 from butler_replica.artifacts.transfer import Transfer
 from butler_replica.errors import ArtifactError
 from butler_replica.imports.importer import import_exports
+from butler_replica.progress import Report
 from conftest import Repository
 from small_repository import tree
 
@@ -23,7 +25,7 @@ TARGET = "run/bias/bias_Cam_D00_run_bias.yaml"
 
 
 def bring(mode: str, root: Path, source: Path, name: str = TARGET, size: int | None = None) -> Transfer:
-    one = Transfer(mode, root)
+    one = Transfer(mode, root, Roots([source.parent]))
     size = source.stat().st_size if size is None else size
     one.run([(str(root / name), str(source), size)])
     return one
@@ -82,7 +84,7 @@ def test_planted_links(
     """Nothing is made, changed or removed through them."""
     plant(root, victim)
     before = tree(root), tree(victim.parent)
-    one = Transfer(mode, root)
+    one = Transfer(mode, root, Roots([source.parent]))
     with pytest.raises(ArtifactError, match="symbolic link|links to"):
         one.run([(str(root / TARGET), str(source), 7)])
     one.undo()
@@ -150,7 +152,7 @@ def test_an_artifact_that_changed_before_it_is_copied(
     root: Path, source: Path, change: Callable[[Path], None]
 ) -> None:
     change(source)
-    one = Transfer("copy", root)
+    one = Transfer("copy", root, Roots([source.parent]))
     with pytest.raises(ArtifactError, match="changes while it is copied: 7 bytes"):
         one.run([(str(root / TARGET), str(source), 7)])
     one.undo()
@@ -168,7 +170,7 @@ def test_an_artifact_that_changes_while_it_is_copied(
         change(source)
 
     monkeypatch.setattr(shutil, "copyfileobj", slow)
-    one = Transfer("copy", root)
+    one = Transfer("copy", root, Roots([source.parent]))
     with pytest.raises(ArtifactError, match="changes while it is copied"):
         one.run([(str(root / TARGET), str(source), 7)])
     one.undo()
@@ -239,3 +241,64 @@ def test_not_on_the_disk(
     monkeypatch.setenv("BUTLER_REPLICA_NO_SYNC", "1")
     bring("copy", root, source)
     assert synchronised == []
+
+
+def swap_file(source: Path, victim: Path) -> None:
+    """The artifact is a link now."""
+    source.unlink()
+    source.symlink_to(victim)
+
+
+def swap_folder(source: Path, victim: Path) -> None:
+    """Its folder is one, in which there are files of the same names."""
+    shutil.copytree(source.parent, victim.parent, dirs_exist_ok=True)
+    source.parent.rename(source.parent.with_name("was"))
+    source.parent.symlink_to(victim.parent)
+
+
+def swap_relative(source: Path, victim: Path) -> None:
+    """The artifact is a link by way of ``..``."""
+    source.unlink()
+    source.symlink_to(os.path.relpath(victim, source.parent))
+
+
+SWAPPED = (swap_file, swap_folder, swap_relative)
+
+
+@pytest.mark.parametrize("mode", ["copy", "hardlink", "link"])
+@pytest.mark.parametrize("swap", SWAPPED)
+def test_an_artifact_that_is_swapped_after_it_was_found(
+    make_repository: Callable[..., Repository],
+    exported: Path,
+    victim: Path,
+    mode: str,
+    swap: Callable[[Path, Path], None],
+) -> None:
+    """What it leads to then is of the same size, and is neither copied nor linked to."""
+    repository = make_repository()
+    artifact = next(exported.rglob("bias_*.yaml"))
+    victim.write_bytes(b"x" * artifact.stat().st_size)
+    before = tree(repository.root).keys()
+
+    def between(report: Report) -> None:
+        if report.doing.endswith("writing") and victim.parent not in artifact.resolve().parents:
+            swap(artifact, victim)
+
+    with pytest.raises(ArtifactError, match="outside .*it was inside when it was looked for"):
+        import_exports(repository, [exported], transfer=mode, progress=between)
+    assert repository.sql("SELECT count(*) FROM dataset") == [(0,)]
+    assert {
+        path for path in tree(repository.root).keys() - before if "dc2" not in path and "bias" in path
+    } == set()
+    assert {path.stat().st_nlink for path in victim.parent.iterdir()} == {1}
+
+
+@pytest.mark.parametrize("mode", ["copy", "hardlink", "link"])
+def test_an_artifact_that_is_swapped_for_another_inside(root: Path, source: Path, mode: str) -> None:
+    """Links within the roots are followed, as they are when artifacts are looked for."""
+    (source.parent / "other").write_text("another")
+    source.unlink()
+    source.symlink_to("other")
+    bring(mode, root, source)
+    assert (root / TARGET).read_text() == "another"
+    assert not (root / TARGET).is_symlink()

@@ -218,15 +218,27 @@ class Roots:
         if allowed is None:
             if len(self._allowed) >= _KEPT:
                 self._allowed.clear()
-            allowed = self._allowed[folder] = self._below(self._resolve(folder))
+            allowed = self._allowed[folder] = self.contain(self._resolve(folder))
         if allowed and not is_link:
             return ""
         real = os.path.realpath(path)
-        if self._below(real):
+        if self.contain(real):
             return ""
         return OUTSIDE if real == path else f"{OUTSIDE}: it is {real}"
 
-    def _below(self, real: str) -> bool:
+    def contain(self, real: str) -> bool:
+        """Say whether a file lies below one of the folders.
+
+        Parameters
+        ----------
+        real : `str`
+            Absolute path without symbolic links.
+
+        Returns
+        -------
+        contain : `bool`
+            Whether it does.
+        """
         return any(real == root or real.startswith(f"{root.rstrip('/')}/") for root in self._folders)
 
     def _resolve(self, folder: str) -> str:

@@ -6,7 +6,11 @@ it has itself created.
 
 Files are made through descriptors of their folders, in which no component of
 the path is a symbolic link: whoever may write somewhere in the repository
-cannot have files made elsewhere.
+cannot have files made elsewhere. What is copied, or linked to as a file, is
+what was opened, and where that lies is asked when it is open: a source that
+was swapped for a link since it was looked for leads nowhere. A symbolic link
+only names its source, which may be swapped at any later time, so whoever reads
+follows it with the permissions of his own.
 """
 
 from __future__ import annotations
@@ -17,7 +21,6 @@ import contextlib
 import ctypes
 import errno
 import os
-import secrets
 import shutil
 import stat
 import tempfile
@@ -25,6 +28,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from ..errors import ArtifactError
+from .partial_copies import is_partial_copy, partial_name
+from .rewriting import Roots
 
 TRANSFER_MODES = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none")
 """How an artifact becomes the repository's: ``link`` is a hard link where the
@@ -38,7 +43,7 @@ _BLOCK = 1 << 20
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_SOURCE = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_IN_PLACE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _NO_HARD_LINK = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EINVAL}
 
 
@@ -51,11 +56,14 @@ class Transfer:
         One of `TRANSFER_MODES`.
     root : `pathlib.Path`
         Folder of the datastore, below which artifacts go.
+    sources : `~butler_replica.artifacts.rewriting.Roots`
+        Where they may come from.
     """
 
-    def __init__(self, mode: str, root: Path) -> None:
+    def __init__(self, mode: str, root: Path, sources: Roots) -> None:
         self._mode = mode
         self._root = os.path.abspath(root)
+        self._sources = sources
         self._folder = ""
         self._descriptor = -1
         """Of the folder that was last used."""
@@ -65,6 +73,9 @@ class Transfer:
 
         self._made: list[str] = []
         """Folders that were made."""
+
+        self._tidy: set[str] = set()
+        """Folders in which no killed run has left anything."""
 
         self._devices: dict[int, str] = {}
         """A folder of each file system that something is on that was made, or taken."""
@@ -179,6 +190,22 @@ class Transfer:
                 path = f"{path}/{name}"
                 yield path
 
+    def _open_to_put(self, folder: str) -> None:
+        """Have a descriptor of a folder, without the copies that a killed run left in it."""
+        n_made = len(self._made)
+        self._open(folder)
+        if folder not in self._tidy:
+            self._tidy.add(folder)
+            if len(self._made) == n_made:
+                self._remove_partial_copies()
+
+    def _remove_partial_copies(self) -> None:
+        # The lock of the repository is held: nobody else is copying.
+        with os.scandir(self._descriptor) as entries:
+            left = [entry.name for entry in entries if is_partial_copy(entry.name, self._descriptor)]
+        for name in left:
+            os.unlink(name, dir_fd=self._descriptor)
+
     def _enter(self, descriptor: int, path: str, *, make: bool) -> int:
         name = os.path.basename(path)
         try:
@@ -225,7 +252,7 @@ class Transfer:
     def _put(self, target: str, source: str, size: int) -> None:
         folder, name = os.path.split(target)
         try:
-            self._open(folder)
+            self._open_to_put(folder)
             self._bring(source, target, name, size)
         except OSError as error:
             if error.errno == errno.EXDEV:
@@ -254,7 +281,8 @@ class Transfer:
 
     def _link(self, source: str, name: str) -> None:
         try:
-            os.link(os.path.realpath(source), name, dst_dir_fd=self._descriptor)
+            with self._opened(source, os.O_PATH) as descriptor:
+                os.link(f"/proc/self/fd/{descriptor}", name, dst_dir_fd=self._descriptor)
         except FileExistsError:
             raise
         except OSError:
@@ -262,16 +290,31 @@ class Transfer:
                 raise
             os.symlink(source, name, dir_fd=self._descriptor)
 
+    @contextlib.contextmanager
+    def _opened(self, source: str, how: int = os.O_RDONLY) -> Iterator[int]:
+        """Open an artifact, which may have been swapped for something else since it was looked for."""
+        descriptor = os.open(source, how | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ArtifactError(f"{source}: is no regular file any more. Run this again.")
+            # Where an open file lies is for the kernel to say: its path may lead elsewhere the next moment.
+            real = os.readlink(f"/proc/self/fd/{descriptor}")
+            if not self._sources.contain(real):
+                raise ArtifactError(
+                    f"{source}: leads to {real} now, outside {self._sources}; it was inside when it was looked for. "
+                    "Nothing of this file was imported. See who changes that folder, then run this again."
+                )
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
     def _copy(self, source: str, name: str, size: int) -> None:
         """Copy under another name first: a file under its own name is complete."""
         if self._is_there(name):
             raise FileExistsError
-        descriptor = os.open(source, _SOURCE)
-        with open(descriptor, "rb", buffering=0) as read:
+        with self._opened(source) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as read:
             before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
-                raise ArtifactError(f"{source}: is no regular file any more. Run this again.")
-            self._partial = f".{secrets.token_hex(16)}.partial"
+            self._partial = partial_name()
             # As with cp: whoever may not read the artifact may not read the copy, and the umask takes what it takes.
             mode = stat.S_IMODE(before.st_mode) & 0o666 | 0o600
             new = os.open(self._partial, _NEW_FILE, mode, dir_fd=self._descriptor)
@@ -322,8 +365,12 @@ class Transfer:
 
     def _holds(self, name: str, source: str) -> bool:
         """Say whether a file in the folder has the content of another."""
-        descriptor = os.open(name, _SOURCE | os.O_NOFOLLOW, dir_fd=self._descriptor)
-        with open(descriptor, "rb", buffering=0) as a, open(source, "rb", buffering=0) as b:
+        descriptor = os.open(name, _IN_PLACE, dir_fd=self._descriptor)
+        with (
+            open(descriptor, "rb", buffering=0) as a,
+            self._opened(source) as opened,
+            open(opened, "rb", buffering=0, closefd=False) as b,
+        ):
             one, other = os.fstat(a.fileno()), os.fstat(b.fileno())
             if one.st_size != other.st_size or not stat.S_ISREG(one.st_mode):
                 return False

@@ -63,7 +63,7 @@ def apply_plan(
     registered. Where the database is out of reach, dataset types stay, and the
     next run takes them.
     """
-    transfer = Transfer(transfer_mode, internals.datastore_root(butler))
+    transfer = Transfer(transfer_mode, internals.datastore_root(butler), plan.datasets.sources)
     if transfer.needs_space:
         transfer.check_space(plan.datasets.transferables())
     made: list[str] = []

@@ -25,7 +25,7 @@ from .. import internals
 from ..artifacts.evidence import is_remote
 from ..artifacts.finder import ArtifactFinder, FoundArtifact
 from ..artifacts.listing import Listing
-from ..artifacts.rewriting import is_uri
+from ..artifacts.rewriting import Roots, is_uri
 from ..dimensions.lookup import RecordLookup
 from ..errors import ArtifactError, ConflictError, ExportError, ReplicaError
 from ..exports.model import DatasetBlock, ExportFile
@@ -125,6 +125,11 @@ class PlannedDatasets(abc.ABC):
 
         self.missing: list[MissingArtifact] = []
         """The first of the missing artifacts."""
+
+    @property
+    def sources(self) -> Roots:
+        """Where artifacts may come from."""
+        return self._context.finder.roots
 
     @property
     def changed(self) -> bool:

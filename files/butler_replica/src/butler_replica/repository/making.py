@@ -30,6 +30,7 @@ from lsst.daf.butler import Butler, ButlerConfig, Config
 from lsst.resources import ResourcePath
 from rich.console import Console
 
+from ..artifacts.partial_copies import is_partial_copy
 from ..errors import RefusedError, ReplicaError, RepositoryError
 from ..interrupts import ended_by_signals
 from ..local_paths import local_path
@@ -433,7 +434,8 @@ def _plan_destruction(plan: _Plan, content: FolderContent, config_path: Path | N
         recorded = target.database.artifact_paths(target.records_table, state) if state.exists else iter(())
         artifacts = artifacts_among(candidates, recorded, target.root, target.datastore)
         written = {path for path in candidates if is_pruned_record(os.path.relpath(path, target.datastore))}
-        if foreign := sorted(candidates - artifacts - written):
+        copies = {path for path in candidates if is_partial_copy(f"{target.root}/{path}")}
+        if foreign := sorted(candidates - artifacts - written - copies):
             raise RefusedError(
                 f"{target.root} holds {len(foreign)} file(s) that this repository has no record of "
                 f"({_some(foreign)}): it is not removed, nothing was touched. Move them to another place."
