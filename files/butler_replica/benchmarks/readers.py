@@ -1,9 +1,11 @@
 """How long readers of a registry wait while an import writes into it, on a temporary PostgreSQL server.
 
 A replica of raws is made; then stock butlers, each in a process of its own, ask for collections, dimension
-records, datasets and the places of their artifacts, again and again, while one more export is imported. An
-observer looks every 20 ms which sessions wait for a lock. Many readers on few processors take long without
-waiting for anybody: what counts is the time that they wait for locks, and that none of them fails.
+records, datasets and the places of their artifacts, again and again: first with nobody writing, then while
+one more export is imported, then while processes do nothing but take as much of the processors as an import
+does. An observer looks every 20 ms what sessions wait for. Many readers on few processors take long without
+waiting for anybody: the rounds that are longer than with mere work beside them are the import's doing, and
+what counts is the time that they wait for something of the database's, and that none of them fails.
 
     python benchmarks/readers.py
     python benchmarks/readers.py --exclusive
@@ -13,6 +15,7 @@ waiting for anybody: what counts is the time that they wait for locks, and that 
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import shutil
 import subprocess
@@ -20,9 +23,10 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 import psycopg2
@@ -34,11 +38,17 @@ from rich.console import Console
 LIMIT_SECONDS = 2.0
 """No reader may wait longer for a lock."""
 
-_WAITING = "SELECT pid, query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+_WAITING = (
+    "SELECT wait_event_type || ' ' || wait_event, pid, query_start FROM pg_stat_activity WHERE state = 'active' "
+    "AND wait_event_type IN ('Lock', 'LWLock', 'IO', 'BufferPin', 'IPC') AND backend_type = 'client backend' "
+    "AND application_name <> 'importer'"
+)
+_WORKERS = 2
+"""Processes that work instead of an import: itself, and the session of the server that works for it."""
 
 
 class Waits(threading.Thread):
-    """Watches how long sessions wait for locks.
+    """Watches how long the sessions of readers wait, and for what.
 
     Parameters
     ----------
@@ -50,7 +60,8 @@ class Waits(threading.Thread):
         super().__init__(daemon=True)
         self._url = url
         self._stop_asked = threading.Event()
-        self.longest = 0.0
+        self.longest: dict[str, float] = {}
+        """Seconds of the longest wait, by what was waited for."""
 
     def run(self) -> None:
         """Watch until told to stop."""
@@ -62,8 +73,14 @@ class Waits(threading.Thread):
             cursor.execute(_WAITING)
             now = time.monotonic()
             since = {waiting: since.get(waiting, now) for waiting in cursor.fetchall()}
-            self.longest = max([self.longest, *(now - begin for begin in since.values())])
+            for (event, *_), begin in since.items():
+                self.longest[event] = max(self.longest.get(event, 0.0), now - begin)
         connection.close()
+
+    @property
+    def for_locks(self) -> float:
+        """Seconds of the longest wait for a lock."""
+        return max([0.0, *(seconds for event, seconds in self.longest.items() if event.startswith("Lock "))])
 
     def stop(self) -> None:
         """End."""
@@ -72,9 +89,9 @@ class Waits(threading.Thread):
 
 
 def read(repo: str, seed: int, stop: Any, answers: Any) -> None:
-    """Read until told to stop; answer with the number of rounds, the longest of them, and what went wrong."""
+    """Read until told to stop; answer with when rounds began and how long they took, and with what went wrong."""
     chance = random.Random(seed)  # noqa: S311
-    rounds, longest, problem = 0, 0.0, ""
+    rounds, problem = [], ""
     try:
         butler = Butler.from_config(repo, writeable=False)
         while not stop.is_set():
@@ -91,12 +108,50 @@ def read(repo: str, seed: int, stop: Any, answers: Any) -> None:
             )
             for ref in refs[:5]:
                 butler.getURI(ref)
-            rounds += 1
-            longest = max(longest, time.monotonic() - begin)
+            rounds.append((begin, time.monotonic() - begin))
             time.sleep(chance.uniform(0.1, 0.5))
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
-    answers.put((rounds, longest, problem))
+    answers.put((rounds, problem))
+
+
+def occupy(stop: Any) -> None:
+    """Do nothing but work until told to stop."""
+    while not stop.is_set():
+        sum(range(10_000))
+
+
+class Phase(NamedTuple):
+    """What happened beside the readers, and when."""
+
+    name: str
+    begin: float
+    end: float
+    waits: Waits
+
+    def line(self, rounds: list[tuple[float, float]]) -> str:
+        """Say how long the rounds took that were under way meanwhile."""
+        seconds = sorted(
+            took for began, took in rounds if began < self.end and began + took > self.begin
+        ) or [0.0]
+        median, most = (seconds[len(seconds) * share // 100] for share in (50, 99))
+        waits = ", ".join(f"{event} {longest:.2f} s" for event, longest in sorted(self.waits.longest.items()))
+        return (
+            f"{self.name} ({self.end - self.begin:.1f} s): {len(seconds)} rounds, median {median:.2f} s, 99 of 100 "
+            f"within {most:.2f} s, the longest {seconds[-1]:.2f} s; longest waits: {waits or 'none'}."
+        )
+
+
+@contextmanager
+def phase(name: str, url: str, phases: list[Phase]) -> Iterator[None]:
+    """Watch what readers wait for."""
+    waits = Waits(url)
+    waits.start()
+    begin = time.monotonic()
+    yield
+    end = time.monotonic()
+    waits.stop()
+    phases.append(Phase(name, begin, end, waits))
 
 
 @click.command()
@@ -106,8 +161,9 @@ def read(repo: str, seed: int, stop: Any, answers: Any) -> None:
 @click.option("--new", default=106, show_default=True, help="Exposures of the import that is watched.")
 @click.option("--readers", default=30, show_default=True, help="Processes that read.")
 @click.option("--transfer", default="symlink", show_default=True)
+@click.option("--alone", default=20.0, show_default=True, help="Seconds without an import, twice.")
 @click.option("--exclusive", is_flag=True, help="Let the import have the tables for itself.")
-def main(there: int, new: int, readers: int, transfer: str, *, exclusive: bool) -> None:
+def main(there: int, new: int, readers: int, transfer: str, alone: float, *, exclusive: bool) -> None:
     """Measure how long readers wait while an import writes."""
     console = Console()
     with ExitStack() as stack:
@@ -130,27 +186,37 @@ def main(there: int, new: int, readers: int, transfer: str, *, exclusive: bool) 
         ]
         for process in processes:
             process.start()
+        url = server.url(repo.name, "postgres", server.admin_password)
+        phases: list[Phase] = []
         time.sleep(5.0)
-        waits = Waits(server.url(repo.name, "postgres", server.admin_password))
-        waits.start()
-        begin = time.monotonic()
+        with phase("nobody writes", url, phases):
+            time.sleep(alone)
         options = ["--exclusive"] if exclusive else []
-        done = subprocess.run([*command, *options, str(last)], check=False, stdout=subprocess.DEVNULL)  # noqa: S603
-        seconds = time.monotonic() - begin
-        waits.stop()
+        with phase(f"{new * DETECTORS} raws are imported", url, phases):
+            done = subprocess.run(  # noqa: S603
+                [*command, *options, str(last)],
+                check=False,
+                stdout=subprocess.DEVNULL,
+                env={**os.environ, "PGAPPNAME": "importer"},
+            )
+        others = [forked.Process(target=occupy, args=(stop,)) for _ in range(_WORKERS)]
+        with phase(f"{_WORKERS} processes work", url, phases):
+            for process in others:
+                process.start()
+            time.sleep(alone)
         stop.set()
         results = [answers.get() for _ in processes]
-        for process in processes:
+        for process in (*processes, *others):
             process.join()
-    problems = [problem for _, _, problem in results if problem]
-    console.print(
-        f"{new * DETECTORS} raws imported in {seconds:.1f} s beside {readers} readers: "
-        f"{sum(rounds for rounds, _, _ in results)} rounds, the longest {max(one[1] for one in results):.1f} s; "
-        f"longest wait for a lock {waits.longest:.2f} s; {len(problems)} readers failed."
-    )
+    problems = [problem for _, problem in results if problem]
+    rounds = [one for of_reader, _ in results for one in of_reader]
+    for one in phases:
+        console.print(one.line(rounds), markup=False, soft_wrap=True)
+    console.print(f"{readers} readers, {len(problems)} failed.")
     for problem in problems:
         console.print(problem, markup=False)
-    sys.exit(1 if problems or done.returncode or waits.longest > LIMIT_SECONDS else 0)
+    late = max(one.waits.for_locks for one in phases) > LIMIT_SECONDS
+    sys.exit(1 if problems or done.returncode or late else 0)
 
 
 if __name__ == "__main__":
