@@ -2,7 +2,10 @@
 
 ``stock`` is `Butler.import_`, ``replica`` is `import_exports`, ``rerun`` is the same once more. ``COPY``
 is the limit on PostgreSQL: the rows of the finished tables copied into the same tables, with their keys
-and indexes, where everything but the datasets is there already. Each measurement has a process and a
+and indexes, where everything but the datasets is there already. ``links`` is what the kernel takes for the
+same symbolic links, and nothing else: an ext4 file system on which many files were removed in the last minutes
+looks at each of them before it makes a new one, which is paid by all importers alike (``--folder`` on a tmpfs
+leaves that out). Each measurement has a process and a
 repository of its own; the temporary server has the durability of any other. Opening the repository is
 counted, importing Python modules is not. In the end all tables of the two repositories are compared.
 
@@ -190,6 +193,18 @@ class Bench:
         server.drop_database(copy)
         return {"seconds": seconds}
 
+    def link_limit(self, repo: Path) -> dict[str, Any]:
+        """Make the links of a finished repository once more, in folders that are there."""
+        copy = repo.with_name(f"{repo.name}_links")
+        links = [(path, path.readlink()) for path in repo.rglob("*") if path.is_symlink()]
+        places = [(copy / path.relative_to(repo), source) for path, source in links]
+        for folder in {place.parent for place, _ in places}:
+            folder.mkdir(parents=True, exist_ok=True)
+        begin = time.monotonic()
+        for place, source in places:
+            place.symlink_to(source)
+        return {"seconds": time.monotonic() - begin}
+
     def case(self, backend: str, transfer: str, exports: Path, *, stock: bool) -> dict[str, dict[str, Any]]:
         """Measure one backend with one transfer mode."""
         results: dict[str, dict[str, Any]] = {}
@@ -200,6 +215,8 @@ class Bench:
         results["replica"] = self.run("replica", ours, transfer, exports)
         if backend == "postgresql":
             results["COPY"] = self.copy_limit(ours)
+        if transfer == "symlink":
+            results["links"] = self.link_limit(ours)
         results["rerun"] = self.run("rerun", ours, transfer, exports)
         if stock:
             results["compare"] = self.run("compare", by_stock, transfer, ours)
