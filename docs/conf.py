@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import tomllib
 from pathlib import Path
@@ -19,6 +20,8 @@ sys.path.insert(0, str(TOP / "tools"))
 import pictures  # noqa: E402
 import reference_pages  # noqa: E402
 
+# What has moved leaves nothing.
+shutil.rmtree(GENERATED / "api", ignore_errors=True)
 pictures.write(GENERATED)
 reference_pages.write(GENERATED)
 
@@ -111,6 +114,10 @@ def find_by_last_name(app: Any, env: Any, node: Any, shown: Any) -> Any:
     if node.get("refdomain") != "py" or ("." in target and not target.startswith("butler_replica.")):
         return None
     found = env.domains["py"].find_obj(env, None, None, target.rpartition(".")[2], None, 1)
+    if len(found) > 1:
+        # Those of the same room go before others.
+        room = (node.get("py:module") or "").rpartition(".")[0]
+        found = [one for one in found if one[0].startswith(f"{room}.")]
     if len(found) != 1:
         return None
     name, entry = found[0]

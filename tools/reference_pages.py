@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the reference pages of the documentation: modules, variables, roles.
+"""Write the reference pages of the documentation: modules, variables, roles, coming changes.
 
 Usage: reference_pages.py FOLDER
 
@@ -67,8 +67,9 @@ def module_page(name: str, documented: dict[str, Any]) -> Iterator[str]:
 def variables_of(path: Path) -> Iterator[tuple[list[str], list[str], str]]:
     """Yield what is said in the comment above some variables, their names, and the lines that set them."""
     lines = path.read_text(encoding="utf-8").splitlines()
-    keys = [key for key, _ in yaml.compose(path.read_text(encoding="utf-8")).value]
-    starts = {key.start_mark.line: key.value for key in keys}
+    mapping = yaml.compose("\n".join(lines))
+    assert isinstance(mapping, yaml.MappingNode)  # noqa: S101 - as it is for Ansible
+    starts = {key.start_mark.line: key.value for key, _ in mapping.value}
     comment: list[str] = []
     names: list[str] = []
     block: list[str] = []
@@ -104,6 +105,18 @@ def variables_page() -> Iterator[str]:
             yield from (" ".join(comment), "", "```yaml", block.rstrip(), "```", "")
 
 
+def coming_changes() -> str:
+    """Return what the next release will say of itself; a fragment of a wrong name is an error."""
+    command = ["towncrier", "build", "--draft", "--version", "Next release", "--date", ""]
+    told = subprocess.run(command, check=False, capture_output=True, text=True, cwd=TOP)  # noqa: S603 - a program of the environment
+    if told.returncode:
+        raise SystemExit(f"reference_pages: {told.stderr}")
+    return (
+        told.stdout.replace("## Next release ()", "# What has changed since").replace("### ", "## ").strip()
+        + "\n"
+    )
+
+
 def contents(title: str, names: list[str]) -> str:
     """Return a page that lists other pages."""
     return "\n".join([f"# {title}", "", "```{toctree}", ":maxdepth: 1", "", *names, "```", ""])
@@ -119,6 +132,7 @@ def pages() -> Iterator[tuple[str, str]]:
     yield "roles/index.md", contents("Roles", [role.parent.name for role in roles])
     for role in roles:
         yield f"roles/{role.parent.name}.md", role.read_text(encoding="utf-8")
+    yield "coming_changes.md", coming_changes()
     yield "variables.md", "\n".join(variables_page())
 
 
