@@ -105,7 +105,7 @@ class Job:
             said = self._progress.read_text().splitlines() if self._progress.exists() else []
             _exit_with({"changed": False, "job_running": True, "job_progress": "".join(said[1:])})
         result = self._result.read_bytes()
-        errors = self._errors.read_text(errors="replace") if self._errors.exists() else ""
+        errors = self._errors.read_bytes() if self._errors.exists() else b""
         self._remove()
         if result.rstrip().endswith(b"}"):
             sys.stdout.buffer.write(result)
@@ -114,7 +114,7 @@ class Job:
             "This ended without a result: it was killed, perhaps for want of memory. What it has completed is in the "
             "repository; run it again and it continues."
         )
-        _exit_with({"failed": True, "msg": message, "stderr": errors})
+        _exit_with({"failed": True, "msg": message, "stderr": _visible(errors)})
 
     def _has_ended(self) -> bool:
         with self._result.open() as file:
@@ -141,6 +141,14 @@ class Job:
     def _remove(self) -> None:
         for path in self._result.parent.glob(f"{self._result.name}*"):
             path.unlink(missing_ok=True)
+
+
+def _visible(said: bytes) -> str:
+    """Return what the work said: it may have quoted names, which control no terminal."""
+    # Only where there was work to do, and so the package.
+    from butler_replica.wording import visible_lines  # noqa: PLC0415
+
+    return visible_lines(said.decode(errors="backslashreplace"))
 
 
 def _exit_with(result: dict[str, Any]) -> NoReturn:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import time
@@ -18,7 +19,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 try:
     from butler_replica.errors import ReplicaError
     from butler_replica.progress import Meter
-    from butler_replica.wording import visible_in
+    from butler_replica.wording import LogFormatter, visible_in
 
     IMPORT_ERROR = None
 except ImportError:  # reported by run(): the stack's Python is not the one in use
@@ -43,18 +44,24 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     """
     # Of a verbose run the arguments are shown, too.
     module.no_log_values.update(_passwords(module.params))
-    if _JOB is not None:
-        _JOB.obey()
     if IMPORT_ERROR is not None:
         module.fail_json(
             msg=missing_required_lib("butler_replica", reason="to work on the repository")
             + " The role lsst_stack installs it; run this task with its Python (lsst_stack_python).",
             exception=IMPORT_ERROR,
         )
+    if _JOB is not None:
+        _JOB.obey()
+    # Words of other packages reach the terminal where the module cannot answer for itself.
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LogFormatter())
     try:
         result = verb()
     except ReplicaError as error:
         fail(module, str(error), error_type=type(error).__name__)
+    except Exception as error:
+        told = f"{type(error).__name__}: {error}. This should not happen: please report it with what comes with it."
+        fail(module, told, exception=traceback.format_exc())
     diff = getattr(result, "diff", None)
     extra = {"diff": diff()} if diff is not None and module._diff else {}
     if _JOB is not None:

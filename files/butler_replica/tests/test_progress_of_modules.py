@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -189,9 +190,14 @@ def test_interrupted_killed_and_run_again(play, make_repository, exports):
 
     killed = play(repository)
     job = killed.wait_for_job(line=True)
+    os.killpg(job, signal.SIGSTOP)
+    (errors,) = killed.jobs.glob("*.errors")
+    errors.write_bytes(b"last words of \x1b[2J x[/nope]y \xff \xc2\x9b31m\r\n")
     os.killpg(job, signal.SIGKILL)
     shown = killed.finish()
     assert killed.process.returncode == 2, shown
+    assert "x[/nope]y" in shown
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", re.sub(r"\x1b\[[\d;]*m", "", shown))
     assert "ended without a result: it was killed" in shown
     assert count(repository) < DATASETS
     assert list(killed.jobs.iterdir()) == []

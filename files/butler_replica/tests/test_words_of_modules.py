@@ -37,6 +37,7 @@ def shown(tmp_path: Path, module: str, *options: str, **arguments: Any) -> str:
             "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
             "ANSIBLE_HOME": str(tmp_path / "home"),
             "ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs"),
+            "ANSIBLE_LIBRARY": f"{PROJECT / 'plugins' / 'modules'}:{tmp_path}",
         },
         capture_output=True,
         text=True,
@@ -82,6 +83,34 @@ def test_hostile_names(make_repository: Callable[..., Repository], tmp_path: Pat
     failed = shown(tmp_path, "butler_verify", repo=str(repository), sets=[import_set])
     assert "x[/nope]y" in failed
     for output in (imported, failed):
-        # The colours are Ansible's own.
-        plain = re.sub(r"\x1b\[[\d;]*m", "", output)
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", plain)
+        assert_letters(output)
+
+
+SURPRISES = {
+    "raised": "raise ValueError(TEXT)",
+    "logged": "logging.getLogger('lsst').error(TEXT); sys.stderr.flush(); os.kill(os.getpid(), 9)",
+}
+
+
+@pytest.mark.parametrize("surprise", SURPRISES)
+def test_what_nobody_has_thought_of(tmp_path: Path, surprise: str) -> None:
+    (tmp_path / "surprising.py").write_text(
+        f"""#!/usr/bin/python
+import logging, os, sys
+from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.replica import run
+TEXT = "clear\\x1b[2J \\x9b31m \\u202e x[/nope]y"
+def verb():
+    {SURPRISES[surprise]}
+run(AnsibleModule(argument_spec={{"x": {{}}}}), verb)
+"""
+    )
+    output = shown(tmp_path, "surprising", x="")
+    assert "x[/nope]y" in output
+    assert_letters(output)
+
+
+def assert_letters(output: str) -> None:
+    # The colours are Ansible's own.
+    plain = re.sub(r"\x1b\[[\d;]*m", "", output)
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", plain)
