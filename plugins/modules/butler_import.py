@@ -294,7 +294,7 @@ def main() -> None:
             return import_exports(
                 module.params["repo"],
                 wanted.exports,
-                **wanted.options(),
+                wanted,
                 dry_run=module.check_mode,
                 progress=progress(f"import set {wanted.name}"),
             )

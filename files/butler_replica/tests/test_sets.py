@@ -3,10 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lsst.daf.butler import CollectionType
 
 from butler_replica.errors import ReplicaError
-from butler_replica.sets import load_description, parse_collections, parse_sets
+from butler_replica.options import ImportOptions
+from butler_replica.sets import load_description, parse_collections, parse_options, parse_sets
 
 MINIMAL = {"name": "raws", "stage": "raw", "exports": "/data/raw"}
 
@@ -34,22 +34,37 @@ def test_one_rule_and_one_export_need_no_list():
     assert parse_sets([{**MINIMAL, "exports": ["/a", Path("/b/*.yaml")]}])[0].exports == ("/a", "/b/*.yaml")
 
 
-def test_defaults():
-    (one,) = parse_sets([{**MINIMAL, "artifacts": None, "rewrite": None, "roots": None, "formatters": None}])
-    assert one.options() == {
-        "artifacts": None,
-        "rewrite": (),
-        "roots": (),
-        "collections": "keep",
-        "missing": "fail",
-        "placeholders": "missing",
-        "formatters": (),
-        "unknown_formatters": "notice",
-        "transfer": "symlink",
-        "runs": (),
-        "register": False,
-        "exclusive": False,
-    }
+def test_what_is_none_was_not_given():
+    nothing = dict.fromkeys(("artifacts", "rewrite", "roots", "formatters", "missing", "stage", "visits"))
+    assert parse_sets([{**MINIMAL, **nothing}]) == parse_sets([{**MINIMAL, "stage": "products"}])
+    assert parse_options({"artifacts": ""}) == parse_options({}) == ImportOptions()
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("~/data", "{home}/data"),
+        ("~nobody-of-this-name/data", "{here}/~nobody-of-this-name/data"),
+        ("data", "{here}/data"),
+        ("file:///data/of%20mine", "/data/of mine"),
+        ("/data/a/../b", "/data/b"),
+        ("{here}/link/../b", "{real}/b"),
+        ("{here}/link/b", "{here}/link/b"),
+        ("/data/*/../b", "/data/*/../b"),
+        ("/data//b/.", "/data/b"),
+    ],
+)
+def test_everybody_means_the_same_place(given, meant, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "real/below").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("real/below")
+    given = given.format(here=tmp_path)
+    wanted = meant.format(home=tmp_path / "home", here=tmp_path, real=tmp_path / "real")
+    (one,) = parse_sets([{**MINIMAL, "exports": given, "artifacts": given, "roots": given}])
+    assert one.exports == (wanted,)
+    assert one.artifacts == Path(wanted)
+    assert one.roots == (Path(wanted),)
 
 
 @pytest.mark.parametrize(
@@ -57,10 +72,16 @@ def test_defaults():
     [
         ({"missing": "ignore"}, r"import set 'raws': missing: .*'fail', 'skip' or 'register', not 'ignore'"),
         ({"stage": "rawe"}, r"import set 'raws': stage: .*'instrument'.*not 'rawe'"),
-        ({"transfer": "move"}, r"import set 'raws': transfer: 'move' is none of symlink"),
-        ({"artefacts": "/x"}, r"import set 'raws': unknown key 'artefacts'"),
+        ({"transfer": "move"}, r"import set 'raws': transfer: .*'symlink', .* or 'none', not 'move'"),
+        ({"artefacts": "/x"}, r"import set 'raws': unknown key 'artefacts'; perhaps 'artifacts' is meant"),
         ({"exports": []}, r"import set 'raws': exports: .*at least 1"),
-        ({"exports": None}, r"import set 'raws': exports: "),
+        ({"exports": None}, r"import set 'raws': key 'exports' is missing"),
+        ({"exports": 3}, r"import set 'raws': exports: input should be a valid tuple"),
+        (
+            {"artifacts": "file://other/x"},
+            r"import set 'raws': artifacts: file://other/x: a file of another host",
+        ),
+        ({"xyz": 1}, r"import set 'raws': unknown key 'xyz'; there are name, exports, artifacts, "),
         ({"rewrite": ["/old"]}, r"import set 'raws': rewrite: .*'/old' is no rewriting rule; write OLD=NEW"),
         ({"rewrite": [{"from": "/a", "to": "/b"}]}, r"rewrite: a rule has the keys 'old' and 'new'.*from"),
         ({"rewrite": [{"old": "/a", "new": 3}]}, r"rewrite: prefixes are text"),
@@ -95,8 +116,10 @@ def test_collections():
     chain, run = parse_collections(
         [{"name": "c", "type": "chained", "children": "r", "doc": "Text."}, {"name": "r", "type": "RUN"}]
     )
-    assert (chain.type, chain.children, chain.stage) == (CollectionType.CHAINED, ("r",), "chains")
+    assert (chain.type, chain.children, chain.stage) == ("CHAINED", ("r",), "chains")
     assert run.children == ()
+    with pytest.raises(ReplicaError, match="collection 'r': type: .*'RUN', .*, not 'HEAP'"):
+        parse_collections([{"name": "r", "type": "heap"}])
     with pytest.raises(ReplicaError, match="collection 'r': a RUN collection has no children"):
         parse_collections([{"name": "r", "type": "RUN", "children": ["x"]}])
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from ..local_paths import expanded
-from .listing import Listing, Placeholders
+from ..options import Placeholders
+from .listing import Listing
 from .rewriting import OUTSIDE, PathMapper, Roots, is_uri
 
 _ZIP_INDEX = "_butler_zip_index.json"

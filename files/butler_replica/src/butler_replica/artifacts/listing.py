@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-__all__ = ["PLACEHOLDERS", "FoundFile", "Listing", "Placeholders"]
+__all__ = ["FoundFile", "Listing"]
 
 import errno
 import os
 import stat
 from collections import OrderedDict
 from enum import Enum
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 from ..errors import ArtifactError
-
-Placeholders = Literal["missing", "accept"]
-PLACEHOLDERS: tuple[str, ...] = get_args(Placeholders)
-"""What an empty file or a Git LFS pointer in place of an artifact is taken for."""
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
 _FOLDERS_KEPT = 512

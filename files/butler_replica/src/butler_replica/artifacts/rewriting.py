@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OUTSIDE", "Mapped", "PathMapper", "Roots", "is_uri", "parse_rewrite"]
+__all__ = ["OUTSIDE", "Mapped", "PathMapper", "Roots", "is_uri"]
 
 import os
 import posixpath
@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote, urlsplit
-
-from ..errors import ReplicaError
 
 OUTSIDE = "lies outside the folders that artifacts are taken from"
 """Reason of artifacts that may not be taken."""
@@ -25,30 +23,6 @@ _KEPT = 10_000
 
 _DEEP = 100
 """Folders in a path from which it is resolved at once."""
-
-
-def parse_rewrite(text: str) -> tuple[str, str]:
-    """Split ``OLD=NEW``.
-
-    Parameters
-    ----------
-    text : `str`
-        The rule.
-
-    Returns
-    -------
-    rule : `tuple` [ `str`, `str` ]
-        The old prefix and the new one.
-
-    Raises
-    ------
-    ReplicaError
-        Raised if there is no ``=``, or nothing before it.
-    """
-    old, separator, new = text.partition("=")
-    if not separator or not old:
-        raise ReplicaError(f"{text!r} is no rewriting rule; write OLD=NEW, two prefixes of paths.")
-    return old, new
 
 
 class Mapped(NamedTuple):

@@ -15,7 +15,7 @@ follows it with the permissions of his own.
 
 from __future__ import annotations
 
-__all__ = ["TRANSFER_MODES", "Transfer"]
+__all__ = ["Transfer"]
 
 import contextlib
 import ctypes
@@ -30,11 +30,6 @@ from pathlib import Path
 from ..errors import ArtifactError
 from .partial_copies import is_partial_copy, partial_name
 from .rewriting import Roots
-
-TRANSFER_MODES = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct", "none")
-"""How an artifact becomes the repository's: ``link`` is a hard link where the
-file system allows it and a symbolic link elsewhere; ``direct`` records where it
-is; ``none`` expects it inside the repository already."""
 
 NO_SYNC = "BUTLER_REPLICA_NO_SYNC"
 """Environment variable; ``1`` leaves what was made to the kernel, which writes it to the disk some time later."""
@@ -53,7 +48,7 @@ class Transfer:
     Parameters
     ----------
     mode : `str`
-        One of `TRANSFER_MODES`.
+        A `~butler_replica.options.TransferMode`.
     root : `pathlib.Path`
         Folder of the datastore, below which artifacts go.
     sources : `~butler_replica.artifacts.rewriting.Roots`

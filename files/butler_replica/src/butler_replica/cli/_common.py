@@ -15,16 +15,13 @@ __all__ = [
 import functools
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, ParamSpec, Protocol
 
 import click
 from rich.console import Console
 
-from ..artifacts.listing import PLACEHOLDERS
-from ..artifacts.transfer import TRANSFER_MODES
 from ..errors import ReplicaError
-from ..imports.formatters import UNKNOWN_FORMATTERS
+from ..options import ImportOptions, Option, options_of
 from ..wording import ReaderConsole
 from ..wording import as_json as to_json
 
@@ -57,89 +54,32 @@ json_option = click.option(
 )
 
 
-_IMPORT_OPTIONS = (
-    click.option(
-        "--artifacts",
-        type=click.Path(path_type=Path),
-        help="Folder where relative artifact paths begin; the folder of each export file if not given.",
-    ),
-    click.option(
-        "--rewrite",
-        multiple=True,
-        metavar="OLD=NEW",
-        help="Artifact paths or URIs that begin with OLD begin with NEW here; can be given several times.",
-    ),
-    click.option(
-        "--root",
-        "roots",
-        multiple=True,
-        type=click.Path(path_type=Path),
-        metavar="DIR",
-        help="Take artifacts from below DIR, too, beside the folders of the export, --artifacts and --rewrite; can be "
-        "given several times.",
-    ),
-    click.option(
-        "--collections",
-        type=click.Choice(["keep", "drop-chains", "drop", "associations"]),
-        default="keep",
-        show_default=True,
-        help="Collections to take: all, all but the CHAINED ones, only the runs that datasets need; or nothing but "
-        "associations with TAGGED and CALIBRATION collections, of datasets that are there already.",
-    ),
-    click.option(
-        "--missing",
-        type=click.Choice(["fail", "skip", "register"]),
-        default="fail",
-        show_default=True,
-        help="A dataset whose artifact is missing: fail its file, leave it out, or only register it.",
-    ),
-    click.option(
-        "--placeholders",
-        type=click.Choice(PLACEHOLDERS),
-        default="missing",
-        show_default=True,
-        help="An empty file or a Git LFS pointer in place of an artifact: it is missing, or taken as it is.",
-    ),
-    click.option(
-        "--formatter",
-        "formatters",
-        multiple=True,
-        metavar="PACKAGE",
-        help="Trust the formatters of PACKAGE, too, beside those of lsst: whoever reads a dataset imports and calls "
-        "its formatter; can be given several times.",
-    ),
-    click.option(
-        "--unknown-formatters",
-        type=click.Choice(UNKNOWN_FORMATTERS),
-        default="notice",
-        show_default=True,
-        help="Formatters of other packages: name them, or refuse their file.",
-    ),
-    click.option(
-        "--transfer",
-        type=click.Choice(TRANSFER_MODES),
-        default="symlink",
-        show_default=True,
-        help="How artifacts become the repository's.",
-    ),
-    click.option(
-        "--run",
-        "runs",
-        multiple=True,
-        metavar="RUN",
-        help="Make this run whether datasets need it or not; can be given several times.",
-    ),
-    click.option(
-        "--register",
-        is_flag=True,
-        help="Make dimension records of LSSTCam-imSim and of the skymap DC2 that datasets need and nobody has.",
-    ),
-    click.option(
-        "--exclusive",
-        is_flag=True,
-        help="Let others who use the PostgreSQL database wait, even to read: large imports are faster then.",
-    ),
-)
+def _import_option(option: Option) -> Callable[[Callable[P, None]], Callable[P, None]]:
+    """Return an option of the definition as one of a command; what can be a list is given several times."""
+    description = option.description[0].replace("``", "")
+    if option.kind == "flag":
+        return click.option(_flag(option.name), is_flag=True, help=description)
+    if option.kind == "choice":
+        return click.option(
+            _flag(option.name),
+            type=click.Choice(option.choices),
+            default=option.default,
+            show_default=True,
+            help=description,
+        )
+    if option.kind in ("folders", "rules", "texts"):
+        return click.option(
+            _flag(option.name.removesuffix("s")),
+            option.name,
+            multiple=True,
+            metavar=option.metavar,
+            help=f"{description} Can be given several times.",
+        )
+    return click.option(_flag(option.name), metavar=option.metavar, help=description)
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def import_options(command: Callable[P, None]) -> Callable[P, None]:
@@ -155,8 +95,8 @@ def import_options(command: Callable[P, None]) -> Callable[P, None]:
     wrapped : `~collections.abc.Callable`
         The same command.
     """
-    for option in reversed(_IMPORT_OPTIONS):
-        command = option(command)
+    for option in reversed(options_of(ImportOptions)):
+        command = _import_option(option)(command)
     return command
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from ..artifacts.rewriting import parse_rewrite
 from ..imports.importer import import_exports
 from ._common import dry_run_option, import_options, json_option, repo_argument, report, reports_errors
 from ._progress import shown_progress
@@ -21,15 +20,12 @@ from ._progress import shown_progress
 @dry_run_option
 @json_option
 @reports_errors
-def import_(
-    repo: str, exports: tuple[str, ...], rewrite: tuple[str, ...], *, as_json: bool, **options: Any
-) -> None:
+def import_(repo: str, exports: tuple[str, ...], *, as_json: bool, dry_run: bool, **options: Any) -> None:
     """Import EXPORT... (files, folders of them, or globs) into the repository REPO.
 
     Each export file is one transaction. What is there already is left alone:
     a run can be repeated, and continued after an interruption.
     """
-    rules = [parse_rewrite(rule) for rule in rewrite]
     with shown_progress("import") as progress:
-        result = import_exports(repo, exports, rewrite=rules, progress=progress, **options)
+        result = import_exports(repo, exports, dry_run=dry_run, progress=progress, **options)
     report(result, as_json=as_json)

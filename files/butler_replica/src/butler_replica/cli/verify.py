@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from ..holdings import verify as verb
-from ..sets import Collection, ImportSet, load_description, parse_sets
+from ..options import Collection, ImportSet
+from ..sets import load_description, parse_sets
 from ._common import import_options, json_option, repo_argument, report, reports_errors
 from ._progress import shown_progress
 

@@ -12,8 +12,9 @@ from lsst.daf.butler import Butler, CollectionType
 from rich.console import Console
 
 from ..errors import ConflictError
+from ..options import Collection
 from ..session.writing import writing
-from ..sets import Collection, parse_collections
+from ..sets import parse_collections
 from ..wording import visible
 from .chains import ChainResult, Collections, apply_chains
 
@@ -99,7 +100,7 @@ def set_chain(
         Raised if the name belongs to a collection of another type, or if the
         chain would contain itself.
     """
-    wanted = Collection(name=name, type=CollectionType.CHAINED, children=tuple(children), doc=doc)
+    (wanted,) = parse_collections([{"name": name, "type": "CHAINED", "children": [*children], "doc": doc}])
     with writing(repo, dry_run=dry_run) as butler:
         collections = Collections.of(butler)
         collections.ask(wanted.name, wanted.children, wanted.doc, reorder=True)
@@ -129,7 +130,7 @@ def ensure_collections(
     repo : `str`
         Root or label of the repository.
     descriptions : `~collections.abc.Iterable`
-        `~butler_replica.sets.Collection` objects, or mappings with ``name``,
+        `~butler_replica.options.Collection` objects, or mappings with ``name``,
         ``type`` and, optionally, ``children``, ``doc`` and ``stage``.
     stage : `str`, optional
         Make only the chains whose description has this ``stage``, and what
@@ -169,7 +170,7 @@ def plan_collections(
     ----------
     butler : `lsst.daf.butler.Butler`
         The repository; it is only read.
-    descriptions : `~collections.abc.Iterable` [ `~butler_replica.sets.Collection` ]
+    descriptions : `~collections.abc.Iterable` [ `~butler_replica.options.Collection` ]
         The collections described.
     stage : `str`, optional
         As in `ensure_collections`.
@@ -203,17 +204,17 @@ def plan_collections(
     members = dict.fromkeys(child for name in chains for child in wanted[name].children)
     for name in members:
         member = wanted.get(name)
-        if member and (name in collections.types or member.type is not CollectionType.CHAINED):
+        if member and (name in collections.types or member.type != "CHAINED"):
             if name not in collections.types:
-                result.made[name] = member.type.name
-            collections.add(name, member.type)
+                result.made[name] = member.type
+            collections.add(name, CollectionType.from_name(member.type))
     for name in chains:
         collections.ask(name, wanted[name].children, wanted[name].doc, reorder=True)
     result.chains = collections.complete()
     for name, item in wanted.items():
         if name in collections.types or (stage is not None and item.stage != stage):
             continue
-        is_chain = item.type is CollectionType.CHAINED
+        is_chain = item.type == "CHAINED"
         result.skipped[name] = (
             "none of the collections that call for it exists" if is_chain else "no chain needs it"
         )
@@ -228,7 +229,7 @@ def _children_first(wanted: Mapping[str, Collection]) -> list[str]:
         if name in trail:
             cycle = " -> ".join([*trail[trail.index(name) :], name])
             raise ConflictError(f"The chains described contain one another: {cycle}.")
-        if name in order or name not in wanted or wanted[name].type is not CollectionType.CHAINED:
+        if name in order or name not in wanted or wanted[name].type != "CHAINED":
             return
         for child in wanted[name].children:
             add(child, (*trail, name))

@@ -22,7 +22,7 @@ from rich.text import Text
 
 from ..artifacts.evidence import Artifacts, State
 from ..artifacts.finder import ArtifactFinder, make_finder
-from ..artifacts.listing import Listing, Placeholders
+from ..artifacts.listing import Listing
 from ..collections.associations import ASSOCIATED, restrict_associations
 from ..collections.chains import Collections, merge_children
 from ..collections.ensure import plan_collections
@@ -32,9 +32,10 @@ from ..exports.files import find_exports
 from ..exports.model import ExportFile
 from ..exports.reader import read_export
 from ..internals import count_orphan_records, dataset_rows
+from ..options import Collection, ImportSet, Placeholders
 from ..progress import Progress, Report
 from ..session.opening import database_errors, open_butler
-from ..sets import Collection, ImportSet, parse_collections, parse_sets
+from ..sets import parse_collections, parse_sets
 from ..wording import ReaderConsole
 from .inventory import Group, Inventory, as_uuids, take_inventory
 

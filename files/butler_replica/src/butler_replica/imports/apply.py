@@ -44,7 +44,7 @@ def apply_plan(
     plan : `FilePlan`
         What there is to do.
     transfer_mode : `str`
-        How artifacts are brought, one of `butler_replica.artifacts.transfer.TRANSFER_MODES`.
+        How artifacts are brought, a `~butler_replica.options.TransferMode`.
     chains : `~collections.abc.Sequence` [ `~butler_replica.collections.chains.ChainResult` ], optional
         What chains become with it.
     tell : `~collections.abc.Callable`, optional

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from lsst.daf.butler import Butler, DatasetRef, DatasetType
 from lsst.resources import ResourcePath
@@ -29,9 +29,7 @@ from ..artifacts.rewriting import Roots, is_uri
 from ..dimensions.lookup import RecordLookup
 from ..errors import ArtifactError, ConflictError, ExportError, ReplicaError
 from ..exports.model import DatasetBlock, ExportFile
-
-if TYPE_CHECKING:
-    from .plan import ImportOptions
+from ..options import ImportOptions
 
 LISTED = 100
 """Missing artifacts that are named; all are counted."""

@@ -6,18 +6,13 @@ the dataset imports and calls it, so that ``os.system`` would do as well.
 
 from __future__ import annotations
 
-__all__ = ["UNKNOWN_FORMATTERS", "UnknownFormatters", "check_formatters", "is_trusted"]
+__all__ = ["check_formatters", "is_trusted"]
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal
 
 from ..errors import ExportError
-
-UnknownFormatters = Literal["notice", "refuse"]
-"""What a formatter that is not trusted does."""
-
-UNKNOWN_FORMATTERS: tuple[UnknownFormatters, ...] = ("notice", "refuse")
+from ..options import UnknownFormatters
 
 _SHOWN = 5
 

@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-__all__ = ["FileResult", "ImportOptions", "ImportResult", "import_exports"]
+__all__ = ["FileResult", "ImportResult", "import_exports"]
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from .. import internals
-from ..artifacts.listing import Listing, Placeholders
-from ..artifacts.transfer import TRANSFER_MODES
+from ..artifacts.listing import Listing
 from ..collections.chains import ChainResult, Collections, apply_chains
 from ..errors import ConflictError, ReplicaError
 from ..exports.ahead import ReadAhead
 from ..exports.files import find_exports
 from ..exports.model import ExportFile
-from ..local_paths import expanded
+from ..options import ImportOptions
 from ..progress import Progress, Report
 from ..session.writing import OpenRepository, opened
+from ..sets import parse_options
 from ..wording import visible
 from .apply import apply_plan
 from .datasets import LISTED, MissingArtifact
-from .formatters import UnknownFormatters
-from .plan import STAGED_FROM, FilePlan, ImportOptions, make_plan
+from .plan import STAGED_FROM, FilePlan, make_plan
 
 
 @dataclass
@@ -192,21 +191,11 @@ class ImportResult:
 def import_exports(
     repo: str | Path,
     exports: Iterable[str | Path],
+    options: ImportOptions | None = None,
     *,
-    artifacts: str | Path | None = None,
-    rewrite: Sequence[tuple[str, str]] = (),
-    roots: Sequence[str | Path] = (),
-    collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep",
-    missing: Literal["fail", "skip", "register"] = "fail",
-    placeholders: Placeholders = "missing",
-    formatters: Sequence[str] = (),
-    unknown_formatters: UnknownFormatters = "notice",
-    transfer: str = "symlink",
-    runs: Sequence[str] = (),
-    register: bool = False,
-    exclusive: bool = False,
     dry_run: bool = False,
     progress: Progress | None = None,
+    **given: Any,
 ) -> ImportResult:
     """Import export files into a repository.
 
@@ -220,50 +209,14 @@ def import_exports(
         The repository: folder, ``butler.yaml`` or label.
     exports : `~collections.abc.Iterable` [ `str` or `pathlib.Path` ]
         Export files, folders of them, or globs.
-    artifacts : `str` or `pathlib.Path`, optional
-        Where relative artifact paths begin; the folder of each export file
-        if not given.
-    rewrite : `~collections.abc.Sequence` [ `tuple` [ `str`, `str` ] ], optional
-        Old and new prefixes of artifact paths.
-    roots : `~collections.abc.Sequence` [ `str` or `pathlib.Path` ], optional
-        Further folders that artifacts may be in. They are taken only from
-        below these, ``artifacts``, the new prefixes of ``rewrite`` and the
-        folder of the export.
-    collections : `str`, optional
-        ``keep`` takes the collections of the exports, ``drop-chains`` all but
-        the CHAINED ones, ``drop`` none but the runs that datasets need;
-        ``associations`` brings nothing but associations with TAGGED and
-        CALIBRATION collections, of datasets that are there already.
-    missing : `str`, optional
-        What a missing artifact does: ``fail`` stops at its file, of which
-        nothing is kept; ``skip`` leaves the dataset out; ``register`` has it
-        in the registry only.
-    placeholders : `str`, optional
-        What an empty file or a Git LFS pointer in place of an artifact is:
-        ``missing``, or to ``accept`` as it is.
-    formatters : `~collections.abc.Sequence` [ `str` ], optional
-        Packages whose formatters are trusted, beside ``lsst``: whoever reads
-        a dataset imports and calls its formatter.
-    unknown_formatters : `str`, optional
-        What others do: they are named in a ``notice``, or ``refuse`` fails
-        their file.
-    transfer : `str`, optional
-        How artifacts are brought, one of `butler_replica.artifacts.transfer.TRANSFER_MODES`.
-    runs : `~collections.abc.Sequence` [ `str` ], optional
-        Runs that are made whether datasets need them or not.
-    register : `bool`, optional
-        Make the dimension records that are needed, that neither the export nor
-        the repository has, and that this project can make: LSSTCam-imSim with
-        its detectors and physical filters, the skymap DC2 with tracts and
-        patches.
-    exclusive : `bool`, optional
-        Take foreign keys away while many datasets are inserted, on PostgreSQL:
-        whoever else uses the database waits meanwhile, even to read. Otherwise
-        that is done where nobody else is connected to it.
+    options : `~butler_replica.options.ImportOptions`, optional
+        How they are imported; an import set will do.
     dry_run : `bool`, optional
         Say what would be done; the repository is opened read-only.
     progress : `~collections.abc.Callable`, optional
         Called while it works.
+    **given
+        Options by name, where there is no ``options``.
 
     Returns
     -------
@@ -276,23 +229,11 @@ def import_exports(
         Raised if an export cannot be imported. Files before it in the order
         stay imported; the message names the file.
     """
-    if transfer not in TRANSFER_MODES:
-        raise ReplicaError(f"{transfer!r} is no transfer mode; there are {', '.join(TRANSFER_MODES)}.")
-    options = ImportOptions(
-        artifacts=None if artifacts is None else expanded(artifacts),
-        rewrite=tuple(rewrite),
-        roots=tuple(expanded(root) for root in roots),
-        collections=collections,
-        missing=missing,
-        placeholders=placeholders,
-        formatters=tuple(formatters),
-        unknown_formatters=unknown_formatters,
-        transfer=transfer,
-        runs=tuple(runs),
-        register=register,
-        exclusive=exclusive,
-    )
-    if options.artifacts is not None and not options.artifacts.is_dir() and missing == "fail":
+    if options is None:
+        options = parse_options(given)
+    elif given:
+        raise TypeError(f"{', '.join(given)}: given beside options")
+    if options.artifacts is not None and not options.artifacts.is_dir() and options.missing == "fail":
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")
     paths = find_exports(exports)
     with opened(repo, dry_run=dry_run) as repository:
@@ -358,7 +299,7 @@ class _Importer:
     ----------
     repository : `~butler_replica.session.writing.OpenRepository`
         The repository.
-    options : `ImportOptions`
+    options : `~butler_replica.options.ImportOptions`
         How exports are imported.
     """
 

@@ -6,14 +6,14 @@ beforehand is an error while nothing has changed. It only ever adds.
 
 from __future__ import annotations
 
-__all__ = ["FilePlan", "ImportOptions", "make_plan"]
+__all__ = ["FilePlan", "make_plan"]
 
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from lsst.daf.butler import (
     Butler,
@@ -28,7 +28,7 @@ from lsst.daf.butler import (
 )
 
 from ..artifacts.finder import make_finder
-from ..artifacts.listing import Listing, Placeholders
+from ..artifacts.listing import Listing
 from ..collections.associations import ASSOCIATED, associations_only
 from ..dimensions.compared import compare_records
 from ..dimensions.lookup import RecordLookup, data_id_text
@@ -37,49 +37,15 @@ from ..errors import ConflictError, ExportError
 from ..exports.migrate import dataset_type
 from ..exports.model import CollectionItem, ExportFile
 from ..internals import Staging, datastore_root
+from ..options import ImportOptions
 from .by_ref import DatasetsByRef
 from .checks import check_plan
 from .datasets import DatasetContext, PlannedDatasets
-from .formatters import UnknownFormatters, check_formatters
+from .formatters import check_formatters
 from .staged import StagedDatasets
 
 STAGED_FROM = 1_000
 """Datasets of an export from which they are compared in the database, set by set."""
-
-
-@dataclass(frozen=True)
-class ImportOptions:
-    """How exports are imported."""
-
-    artifacts: Path | None = None
-    """Where relative paths begin; the folder of each export file if `None`."""
-
-    rewrite: tuple[tuple[str, str], ...] = ()
-    """Old and new prefixes of artifact paths."""
-
-    roots: tuple[Path, ...] = ()
-    """Further folders that artifacts may be in, beside those of the export, ``artifacts`` and ``rewrite``."""
-
-    collections: Literal["keep", "drop-chains", "drop", "associations"] = "keep"
-    missing: Literal["fail", "skip", "register"] = "fail"
-    placeholders: Placeholders = "missing"
-    """Whether an empty file or a Git LFS pointer in place of an artifact is missing."""
-
-    formatters: tuple[str, ...] = ()
-    """Packages whose formatters are trusted, beside ``lsst``."""
-
-    unknown_formatters: UnknownFormatters = "notice"
-    """What others do."""
-
-    transfer: str = "symlink"
-    runs: tuple[str, ...] = ()
-    """Runs that are made whether datasets need them or not."""
-
-    register: bool = False
-    """Make dimension records that are needed and that nobody has, where this project can."""
-
-    exclusive: bool = False
-    """Let others who use the database wait, which makes large imports faster."""
 
 
 @dataclass
@@ -140,7 +106,7 @@ def make_plan(
         The repository; it is only read.
     export : `ExportFile`
         What the export says.
-    options : `ImportOptions`
+    options : `~butler_replica.options.ImportOptions`
         How it is to be imported.
     listing : `~butler_replica.artifacts.listing.Listing`
         Which files there are.

@@ -34,9 +34,10 @@ from ..artifacts.partial_copies import is_partial_copy
 from ..errors import RefusedError, ReplicaError, RepositoryError
 from ..interrupts import ended_by_signals
 from ..local_paths import local_path
+from ..options import ImportSet
 from ..session.lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
 from ..session.opening import database_errors
-from ..sets import DataPlaces, ImportSet, data_places, parse_sets
+from ..sets import DataPlaces, data_places, parse_sets
 from ..wording import visible
 from .database import Database, DatabaseState, PostgresDatabase, RegistryState, SqliteDatabase, open_database
 from .folder import FolderContent, artifacts_among, empty_folder, is_pruned_record, place_problem, scan_folder
