@@ -77,8 +77,7 @@ lint-others:
 	ruff format --check .
 	cd $(PACKAGE) && mypy
 	shellcheck $$(grep -rlE '^#!.*bash' tools .ci molecule)
-	python tools/check_argument_specs.py
-	python tools/role_readmes.py --check
+	python tools/derive.py --check
 	ansible-playbook --syntax-check -i inventory/vm site.yml playbooks/*.yml >/dev/null
 	ansible-doc -t module $$(basename -s .py plugins/modules/*.py) >/dev/null
 

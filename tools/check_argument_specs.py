@@ -77,18 +77,23 @@ def folded(value: object) -> object:
     return " ".join(value.split()) if isinstance(value, str) else value
 
 
-def main() -> int:
-    """Check every role."""
+def problems() -> list[str]:
+    """Return what is wrong with any role."""
     handed = defaults_of(ROLES / VARIABLES)
-    problems = [
+    return [
         f"roles/{role.name}: {problem}"
         for role in sorted(ROLES.iterdir())
         if role.name != VARIABLES
         for problem in differences(role, handed)
     ]
-    for problem in problems:
+
+
+def main() -> int:
+    """Check every role."""
+    found = problems()
+    for problem in found:
         print(problem, file=sys.stderr)
-    return 1 if problems else 0
+    return 1 if found else 0
 
 
 if __name__ == "__main__":

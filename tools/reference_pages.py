@@ -11,6 +11,7 @@ is built with these pages (``make docs``); none of them is committed.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ def module_documentation() -> dict[str, Any]:
     folder = TOP / "plugins/modules"
     names = sorted(path.stem for path in folder.glob("*.py"))
     command = ["ansible-doc", "--json", "--type", "module", "--module-path", str(folder), *names]
-    shown = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 - Ansible's own
+    environment = {**os.environ, "ANSIBLE_DOC_FRAGMENT_PLUGINS": str(TOP / "plugins/doc_fragments")}
+    shown = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)  # noqa: S603 - Ansible's own
     documented: dict[str, Any] = json.loads(shown.stdout)
     if missing := set(names) - documented.keys():
         raise SystemExit(f"reference_pages: ansible-doc says nothing of {', '.join(sorted(missing))}")

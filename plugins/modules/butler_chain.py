@@ -30,41 +30,11 @@ options:
   doc:
     description: Its documentation. Not given, it stays as it is.
     type: str
-  collections:
-    description:
-      - Collections that the repository is to have. A CHAINED one is made when at least one of its children exists, or is
-        itself a chain described here that is made. A RUN, CALIBRATION or TAGGED one is made as a child of such a chain.
-        Anything else is skipped and reported.
-    type: list
-    elements: dict
-    suboptions:
-      name:
-        description: Name of the collection.
-        type: str
-        required: true
-      type:
-        description: Type of the collection.
-        type: str
-        choices: [RUN, CALIBRATION, TAGGED, CHAINED]
-        required: true
-      children:
-        description: Children of a CHAINED collection, in search order.
-        type: list
-        elements: str
-      needs:
-        description: A CHAINED collection is made where one of these exists. Its children, if not given.
-        type: list
-        elements: str
-      doc:
-        description: Documentation of the collection.
-        type: str
-      stage:
-        description: Stage of the replication that makes the chain.
-        type: str
-        default: chains
   stage:
     description: Make only the chains of O(collections) with this stage, and what they consist of. Default is all.
     type: str
+extends_documentation_fragment:
+  - described.collections
 attributes:
   check_mode:
     description: The repository is opened read-only, and the result is what would be done.
@@ -139,6 +109,7 @@ open:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.described import COLLECTION
 from ansible.module_utils.replica import run
 
 
@@ -150,22 +121,7 @@ def main() -> None:
             "name": {"type": "str"},
             "children": {"type": "list", "elements": "str"},
             "doc": {"type": "str"},
-            "collections": {
-                "type": "list",
-                "elements": "dict",
-                "options": {
-                    "name": {"type": "str", "required": True},
-                    "type": {
-                        "type": "str",
-                        "choices": ["RUN", "CALIBRATION", "TAGGED", "CHAINED"],
-                        "required": True,
-                    },
-                    "children": {"type": "list", "elements": "str"},
-                    "needs": {"type": "list", "elements": "str"},
-                    "doc": {"type": "str"},
-                    "stage": {"type": "str", "default": "chains"},
-                },
-            },
+            "collections": {"type": "list", "elements": "dict", "options": COLLECTION},
             "stage": {"type": "str"},
         },
         mutually_exclusive=[("name", "collections"), ("name", "stage")],
