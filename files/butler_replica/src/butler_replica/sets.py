@@ -6,6 +6,7 @@ __all__ = [
     "DataPlaces",
     "data_places",
     "load_description",
+    "load_mapping",
     "parse_collections",
     "parse_options",
     "parse_sets",
@@ -115,12 +116,9 @@ def load_description(path: Path) -> tuple[list[ImportSet], list[Collection]]:
     ReplicaError
         Raised if the file cannot be read or says something else.
     """
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ReplicaError(f"{path}: cannot be read as YAML: {error}") from error
+    content = load_mapping(path)
     keys = {"dc2_import_sets", "dc2_collections"}
-    if not isinstance(content, dict) or not keys & set(content):
+    if not keys & set(content):
         raise ReplicaError(f"{path}: has neither of the keys {' and '.join(sorted(keys))}.")
     try:
         return (
@@ -129,6 +127,33 @@ def load_description(path: Path) -> tuple[list[ImportSet], list[Collection]]:
         )
     except ReplicaError as error:
         raise ReplicaError(f"{path}: {error}") from error
+
+
+def load_mapping(path: Path) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping.
+
+    Parameters
+    ----------
+    path : `pathlib.Path`
+        The file.
+
+    Returns
+    -------
+    mapping : `dict`
+        What it says; nothing, where it is empty.
+
+    Raises
+    ------
+    ReplicaError
+        Raised if the file cannot be read or says something else.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ReplicaError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(content or {}, dict):
+        raise ReplicaError(f"{path}: is to hold a mapping ('key: value'), and holds something else.")
+    return content or {}
 
 
 class DataPlaces(NamedTuple):

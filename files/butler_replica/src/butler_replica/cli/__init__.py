@@ -19,9 +19,12 @@ from ..wording import LogFormatter, visible_lines
 _COMMANDS = {
     "chain": ("chain", "chain"),
     "compare": ("compare", "compare"),
+    "credentials": ("credentials", "credentials"),
     "import": ("import_", "import_"),
+    "index": ("index", "index"),
     "instrument": ("instrument", "instrument"),
     "prune": ("prune", "prune"),
+    "repository": ("repository", "repository"),
     "sample": ("sample", "sample"),
     "skymap": ("skymap", "skymap"),
     "verify": ("verify", "verify"),
