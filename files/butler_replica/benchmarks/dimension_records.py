@@ -32,8 +32,8 @@ from lsst.utils.db_auth import DbAuth
 from rich.console import Console
 from rich.table import Table
 
-from butler_replica.dimensions.instrument import INSTRUMENT, register_instrument
-from butler_replica.dimensions.skymap import DC2_SKYMAP, register_skymap
+from butler_replica.dimensions.instruments import INSTRUMENT, register_instrument
+from butler_replica.dimensions.rings import DC2_SKYMAP, register_skymap
 from butler_replica.dimensions.visits import define_visits, visit_records, visit_system_records
 
 RAW = "2.2i/raw/all"

@@ -42,7 +42,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from butler_replica.dimensions.instrument import INSTRUMENT, instrument_records
+from butler_replica.dimensions.instruments import INSTRUMENT, instrument_records
 from butler_replica.dimensions.records import make_record
 from butler_replica.holdings.compare import compare
 from butler_replica.imports.importer import import_exports

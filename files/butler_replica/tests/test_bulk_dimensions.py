@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 
-from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.instruments import register_instrument
 from butler_replica.dimensions.records import insert_records
-from butler_replica.dimensions.skymap import DC2_SKYMAP
+from butler_replica.dimensions.rings import DC2_SKYMAP
 from butler_replica.dimensions.visits import visit_records, visit_system_records
 from butler_replica.errors import RepositoryError
 from butler_replica.internals import bulk_dimensions, foreign_keys

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler, DimensionUniverse
 
 from butler_replica.cli import main
-from butler_replica.dimensions.instrument import instrument_records, register_instrument
+from butler_replica.dimensions.instruments import instrument_records, register_instrument
 from butler_replica.errors import ConflictError, ReplicaError
 
 TABLES = ("instrument", "detector", "physical_filter")

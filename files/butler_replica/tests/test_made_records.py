@@ -14,8 +14,8 @@ from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
 from lsst.sphgeom import Box
 
 from butler_replica.cli import main
-from butler_replica.dimensions.instrument import INSTRUMENT, register_instrument
-from butler_replica.dimensions.skymap import RingsSkyMap, register_skymap
+from butler_replica.dimensions.instruments import INSTRUMENT, register_instrument
+from butler_replica.dimensions.rings import RingsSkyMap, register_skymap
 from butler_replica.errors import ArtifactError, ConflictError
 from butler_replica.imports.importer import import_exports
 from conftest import Repository

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 from lsst.daf.butler import DimensionUniverse
 
 from butler_replica.cli import main
-from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.instruments import register_instrument
 from butler_replica.dimensions.official import compare_instrument, compare_skymap, compare_visits
-from butler_replica.dimensions.skymap import RingsSkyMap
+from butler_replica.dimensions.rings import RingsSkyMap
 from butler_replica.dimensions.visits import visit_records
 from butler_replica.errors import ReplicaError
 from observations import RAW, add_raws, exposure_record

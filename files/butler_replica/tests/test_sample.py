@@ -23,7 +23,7 @@ from lsst.daf.butler.transfers import YamlRepoImportBackend
 
 from butler_replica.cli import main
 from butler_replica.collections.ensure import ensure_collections
-from butler_replica.dimensions.instrument import focal_plane_layout
+from butler_replica.dimensions.instruments import focal_plane_layout
 from butler_replica.errors import ArtifactError, RefusedError, ReplicaError
 from butler_replica.imports.importer import import_exports
 from butler_replica.sample import SampleResult, make_sample

@@ -19,7 +19,7 @@ from butler_replica.dimensions.geometry import (
     region_distance,
     vertices,
 )
-from butler_replica.dimensions.skymap import (
+from butler_replica.dimensions.rings import (
     DC2_FOOTPRINT,
     DC2_SKYMAP,
     RingsSkyMap,

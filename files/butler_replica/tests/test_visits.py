@@ -11,8 +11,8 @@ from lsst.sphgeom import LonLat, UnitVector3d
 
 from butler_replica.cli import main
 from butler_replica.dimensions.geometry import ARCSEC, MILLIARCSEC, polygon, region_distance, vertices
-from butler_replica.dimensions.instrument import register_instrument
-from butler_replica.dimensions.skymap import DC2_SKYMAP, register_skymap
+from butler_replica.dimensions.instruments import register_instrument
+from butler_replica.dimensions.rings import DC2_SKYMAP, register_skymap
 from butler_replica.dimensions.visits import FocalPlane, define_visits, is_visit, visit_records
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.imports.importer import import_exports

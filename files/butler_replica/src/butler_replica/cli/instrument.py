@@ -6,7 +6,7 @@ __all__ = ["instrument"]
 
 import click
 
-from ..dimensions.instrument import FILTER_SETS, FilterSet, register_instrument
+from ..dimensions.instruments import FILTER_SETS, FilterSet, register_instrument
 from ..dimensions.official import compare_instrument
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 

@@ -7,7 +7,7 @@ __all__ = ["skymap"]
 import click
 
 from ..dimensions.official import compare_skymap
-from ..dimensions.skymap import parse_tracts, register_skymap
+from ..dimensions.rings import parse_tracts, register_skymap
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 from ._progress import shown_progress
 

@@ -11,9 +11,9 @@ from typing import Any
 from lsst.daf.butler import DimensionElement, DimensionRecord, DimensionUniverse
 
 from ..errors import ConflictError
-from .instrument import INSTRUMENT, instrument_records
+from .instruments import INSTRUMENT, instrument_records
 from .records import DataIdKey
-from .skymap import DC2_SKYMAP
+from .rings import DC2_SKYMAP
 
 _SHOWN = 5
 """Examples in a message."""
@@ -30,8 +30,8 @@ def make_records(
 ) -> dict[DataIdKey, DimensionRecord]:
     """Make dimension records of LSSTCam-imSim and of the skymap DC2.
 
-    They are those of `~butler_replica.dimensions.instrument.register_instrument` and
-    `~butler_replica.dimensions.skymap.register_skymap`.
+    They are those of `~butler_replica.dimensions.instruments.register_instrument` and
+    `~butler_replica.dimensions.rings.register_skymap`.
 
     Parameters
     ----------

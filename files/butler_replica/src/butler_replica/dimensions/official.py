@@ -22,9 +22,9 @@ from ..errors import ReplicaError
 from ..internals.bulk_dimensions import Records
 from ..session.opening import database_errors, open_butler
 from .geometry import MILLIARCSEC, region_distance
-from .instrument import INSTRUMENT, FilterSet, instrument_records
+from .instruments import INSTRUMENT, FilterSet, instrument_records
 from .records import difference, make_record
-from .skymap import DC2_SKYMAP, RingsSkyMap, chosen_tracts
+from .rings import DC2_SKYMAP, RingsSkyMap, chosen_tracts
 from .visits import exposures_with_raws, is_visit, visit_records
 
 

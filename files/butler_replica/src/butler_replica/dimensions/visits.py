@@ -37,7 +37,7 @@ from ..internals.bulk_dimensions import bulk_insertion, insert_records
 from ..progress import Progress, Report
 from ..session.writing import writing
 from .geometry import ARCSEC, MILLIARCSEC, Array, deproject, polygon, polygons, region_distance, tangent_frame
-from .instrument import INSTRUMENT, focal_plane_layout
+from .instruments import INSTRUMENT, focal_plane_layout
 from .records import (
     DataIdKey,
     InsertionResult,

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..dimensions.instrument import focal_plane_layout
+from ..dimensions.instruments import focal_plane_layout
 from ..errors import ArtifactError, RefusedError, ReplicaError
 from .artifacts import make_artifact
 from .exports import PlannedExport, plan_exports, write_export

@@ -11,9 +11,9 @@ import astropy.time
 from lsst.daf.butler import DimensionRecord, DimensionUniverse, Timespan
 from lsst.sphgeom import Region
 
-from ..dimensions.instrument import INSTRUMENT, focal_plane_layout, instrument_records
+from ..dimensions.instruments import INSTRUMENT, focal_plane_layout, instrument_records
 from ..dimensions.records import make_record
-from ..dimensions.skymap import DC2_FOOTPRINT, DC2_SKYMAP
+from ..dimensions.rings import DC2_FOOTPRINT, DC2_SKYMAP
 from ..dimensions.visits import visit_records, visit_system_records
 
 _FIRST_ID = 204595

@@ -25,8 +25,8 @@ from typing import Any, NamedTuple
 
 from lsst.daf.butler import DimensionUniverse
 
-from ..dimensions.instrument import INSTRUMENT
-from ..dimensions.skymap import DC2_SKYMAP
+from ..dimensions.instruments import INSTRUMENT
+from ..dimensions.rings import DC2_SKYMAP
 from .observations import Observations
 
 BACKUP = "dc2_ncsa_backup"

@@ -55,7 +55,7 @@ def focal_plane_layout() -> FocalPlaneLayout:
     layout : `FocalPlaneLayout`
         Detectors in the order of their IDs, and their geometry.
     """
-    text = resources.files(__package__).joinpath("imsim_focal_plane.yaml").read_text(encoding="utf-8")
+    text = resources.files(__package__).joinpath("data/instruments/LSSTCam-imSim.yaml").read_text(encoding="utf-8")
     geometry = yaml.safe_load(text)
     detectors = tuple(
         (raft, sensor)
