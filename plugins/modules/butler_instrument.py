@@ -74,7 +74,7 @@ def main() -> None:
     given = module.params
 
     def verb() -> Any:
-        from butler_replica.dimensions.instruments import register_instrument
+        from butler_replica.dimensions.instrument import register_instrument
 
         return register_instrument(given["repo"], filters=given["filters"], dry_run=module.check_mode)
 

@@ -96,7 +96,7 @@ def main() -> None:
     given = module.params
 
     def verb() -> Any:
-        from butler_replica.dimensions.rings import parse_tracts, register_skymap
+        from butler_replica.dimensions.skymap import parse_tracts, register_skymap
 
         tracts = parse_tracts(",".join(given["tracts"])) if given["tracts"] else None
         return register_skymap(

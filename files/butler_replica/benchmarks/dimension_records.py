@@ -32,10 +32,15 @@ from lsst.utils.db_auth import DbAuth
 from rich.console import Console
 from rich.table import Table
 
-from butler_replica.dimensions.instruments import INSTRUMENT, register_instrument
-from butler_replica.dimensions.rings import DC2_SKYMAP, register_skymap
-from butler_replica.dimensions.visits import define_visits, visit_records, visit_system_records
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.skymap import register_skymap
+from butler_replica.dimensions.skymap_records import patch_records, skymap_record, tract_records
+from butler_replica.dimensions.skymaps import skymap_named
+from butler_replica.dimensions.visit_records import visit_records, visit_system_records
+from butler_replica.dimensions.visits import define_visits
 
+INSTRUMENT = "LSSTCam-imSim"
+DC2_SKYMAP = skymap_named("DC2")
 RAW = "2.2i/raw/all"
 
 
@@ -89,7 +94,9 @@ def stock_visits(repo: str) -> None:
     """Define visits as the official command inserts them."""
     butler = Butler.from_config(repo, writeable=True)
     registry = butler.registry
-    registry.insertDimensionData("visit_system", *visit_system_records(butler.dimensions, "one-to-one"))
+    registry.insertDimensionData(
+        "visit_system", *visit_system_records(butler.dimensions, INSTRUMENT, "one-to-one")
+    )
     for exposure in butler.query_dimension_records("exposure", instrument=INSTRUMENT, limit=None):
         records = visit_records(butler.dimensions, [exposure])
         with butler.transaction():
@@ -102,12 +109,12 @@ def stock_skymap(repo: str, tracts: range) -> None:
     """Register a skymap as the official command inserts it."""
     butler = Butler.from_config(repo, writeable=True)
     with butler.transaction():
-        butler.registry.syncDimensionData("skymap", DC2_SKYMAP.skymap_record(butler.dimensions))
+        butler.registry.syncDimensionData("skymap", skymap_record(DC2_SKYMAP, butler.dimensions))
         for tract in tracts:
-            records = DC2_SKYMAP.tract_records(butler.dimensions, [tract])
+            records = tract_records(DC2_SKYMAP, butler.dimensions, [tract])
             butler.registry.insertDimensionData("tract", *records)
             butler.registry.insertDimensionData(
-                "patch", *DC2_SKYMAP.patch_records(butler.dimensions, [tract])
+                "patch", *patch_records(DC2_SKYMAP, butler.dimensions, [tract])
             )
 
 

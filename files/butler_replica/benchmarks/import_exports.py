@@ -42,7 +42,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from butler_replica.dimensions.instruments import INSTRUMENT, instrument_records
+from butler_replica.dimensions.instruments import instrument_named
 from butler_replica.dimensions.records import make_record
 from butler_replica.holdings.compare import compare
 from butler_replica.imports.importer import import_exports
@@ -52,6 +52,7 @@ from postgres_server import PostgresServer, temporary_server
 from stock import formatters
 
 FORMATTER = "lsst.obs.lsst.rawFormatter.LsstCamImSimRawFormatter"
+INSTRUMENT = "LSSTCam-imSim"
 DETECTORS = 189
 SMALL = 24
 """Datasets of the small export."""
@@ -63,7 +64,7 @@ REPEAT_SMALL = 3
 def write_exports(folder: Path, *, exposures: int, chunks: int, detectors: int = DETECTORS) -> None:
     """Write exports of raws as the butler writes them, and artifacts of a few bytes beside them."""
     universe = DimensionUniverse()
-    records = instrument_records(universe)
+    records = instrument_named(INSTRUMENT).records(universe)
     kind = DatasetType("raw", ["instrument", "exposure", "detector"], "Exposure", universe=universe)
     observed = make_exposures(universe, exposures)
     folder.mkdir()

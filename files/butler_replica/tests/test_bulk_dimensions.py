@@ -9,15 +9,17 @@ import pytest
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 
-from butler_replica.dimensions.instruments import register_instrument
-from butler_replica.dimensions.records import insert_records
-from butler_replica.dimensions.rings import DC2_SKYMAP
-from butler_replica.dimensions.visits import visit_records, visit_system_records
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.skymap_records import patch_records, skymap_record, tract_records
+from butler_replica.dimensions.skymaps import skymap_named
+from butler_replica.dimensions.visit_records import visit_records, visit_system_records
 from butler_replica.errors import RepositoryError
 from butler_replica.internals import bulk_dimensions, foreign_keys
-from butler_replica.internals.bulk_dimensions import bulk_insertion
+from butler_replica.internals.bulk_dimensions import bulk_insertion, insert_records
 from butler_replica.session.opening import database_errors
 from observations import add_raws, exposure_record
+
+DC2_SKYMAP = skymap_named("DC2")
 
 TABLES = (
     "skymap",
@@ -42,13 +44,13 @@ def prepared_repository(make_repository, backend):
     exposures = [exposure_record(butler.dimensions, number) for number in range(3)]
     add_raws(str(repository), exposures)
     butler.registry.insertDimensionData(
-        "visit_system", *visit_system_records(butler.dimensions, "one-to-one")
+        "visit_system", *visit_system_records(butler.dimensions, "LSSTCam-imSim", "one-to-one")
     )
     tracts = [0, 3828, 3829, 18937]
     records = {
-        "skymap": [DC2_SKYMAP.skymap_record(butler.dimensions)],
-        "tract": DC2_SKYMAP.tract_records(butler.dimensions, tracts),
-        "patch": list(DC2_SKYMAP.patch_records(butler.dimensions, tracts)),
+        "skymap": [skymap_record(DC2_SKYMAP, butler.dimensions)],
+        "tract": tract_records(DC2_SKYMAP, butler.dimensions, tracts),
+        "patch": list(patch_records(DC2_SKYMAP, butler.dimensions, tracts)),
         **visit_records(butler.dimensions, exposures),
     }
     return repository, butler, records

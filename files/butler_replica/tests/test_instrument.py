@@ -8,7 +8,8 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler, DimensionUniverse
 
 from butler_replica.cli import main
-from butler_replica.dimensions.instruments import instrument_records, register_instrument
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.instruments import instrument_named
 from butler_replica.errors import ConflictError, ReplicaError
 
 TABLES = ("instrument", "detector", "physical_filter")
@@ -29,7 +30,7 @@ def test_records_equal_those_of_a_real_export(shared_exports):
     }
     ours = {
         element: [{name: str(value) for name, value in record.toDict().items()} for record in records]
-        for element, records in instrument_records(DimensionUniverse()).items()
+        for element, records in instrument_named("LSSTCam-imSim").records(DimensionUniverse()).items()
     }
     assert ours["instrument"] == real["instrument"]
     assert ours["detector"] == real["detector"]
@@ -38,7 +39,9 @@ def test_records_equal_those_of_a_real_export(shared_exports):
 
 @pytest.mark.parametrize(("filters", "names"), [("all", 12), ("2022", 6)])
 def test_filters(filters, names):
-    records = instrument_records(DimensionUniverse(), filters=filters)["physical_filter"]
+    records = instrument_named("LSSTCam-imSim").records(DimensionUniverse(), filters=filters)[
+        "physical_filter"
+    ]
     assert len(records) == names
     assert {(record.name, record.band) for record in records} >= {("u_sim_1.4", "u"), ("y_sim_1.4", "y")}
     assert ("i" in {record.name for record in records}) == (filters == "all")
@@ -76,7 +79,7 @@ def test_filters_that_are_there_stay_and_missing_ones_are_added(repository):
 
 
 def test_another_instrument_of_this_name_is_a_conflict_that_names_the_column(repository):
-    (record,) = instrument_records(DimensionUniverse())["instrument"]
+    (record,) = instrument_named("LSSTCam-imSim").records(DimensionUniverse())["instrument"]
     columns = {**record.toDict(), "visit_max": 42}
     Butler.from_config(str(repository), writeable=True).registry.insertDimensionData("instrument", columns)
     for dry_run in (True, False):
@@ -103,4 +106,52 @@ def test_command(make_repository):
     result = CliRunner().invoke(main, ["instrument", str(repository), "--json"])
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["inserted"]["detector"] == 189
-    assert CliRunner().invoke(main, ["instrument", str(repository), "--filters", "1999"]).exit_code == 2
+    assert CliRunner().invoke(main, ["instrument", str(repository), "--filters", "1999"]).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name", "detectors", "filters"),
+    [
+        ("LSSTComCam", "lsst.obs.lsst.LsstComCam", 9, 12),
+        ("LSSTComCamSim", "lsst.obs.lsst.LsstComCamSim", 9, 12),
+        ("LSSTCam-imSim", "lsst.obs.lsst.LsstCamImSim", 189, 12),
+    ],
+)
+def test_each_instrument_is_what_stock_shows(make_repository, name, class_name, detectors, filters):
+    repository = make_repository()
+    register_instrument(str(repository), name=name)
+    butler = Butler.from_config(str(repository))
+    (record,) = butler.query_dimension_records("instrument")
+    assert (record.name, record.class_name) == (name, class_name)
+    assert len(butler.query_dimension_records("detector", instrument=name)) == detectors
+    assert len(butler.query_dimension_records("physical_filter", instrument=name)) == filters
+    assert not register_instrument(str(repository), name=name).changed
+
+
+def test_columns_of_comcam(make_repository):
+    repository = make_repository()
+    register_instrument(str(repository), name="LSSTComCam")
+    butler = Butler.from_config(str(repository))
+    (record,) = butler.query_dimension_records("instrument")
+    assert (record.visit_max, record.exposure_max, record.detector_max, record.visit_system) == (
+        6050123199999,
+        6050123199999,
+        1000,
+        2,
+    )
+    last = butler.query_dimension_records("detector", instrument="LSSTComCam", detector=8)[0]
+    assert (last.full_name, last.name_in_raft, last.raft, last.purpose) == (
+        "R22_S22",
+        "S22",
+        "R22",
+        "SCIENCE",
+    )
+    bands = {
+        r.name: r.band for r in butler.query_dimension_records("physical_filter", instrument="LSSTComCam")
+    }
+    assert (bands["empty"], bands["unknown"], bands["y_04"]) == ("white", "unknown", "y")
+
+
+def test_unknown_instrument(make_repository):
+    with pytest.raises(ReplicaError, match="known are: LSSTCam-imSim, LSSTComCam, LSSTComCamSim"):
+        register_instrument(str(make_repository()), name="HSC")

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from lsst.daf.butler import Butler
 
-from butler_replica.dimensions.instruments import register_instrument
+from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.session.lock import LOCK_NAME, repository_lock
 from conftest import Repository

@@ -14,13 +14,17 @@ from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
 from lsst.sphgeom import Box
 
 from butler_replica.cli import main
-from butler_replica.dimensions.instruments import INSTRUMENT, register_instrument
-from butler_replica.dimensions.rings import RingsSkyMap, register_skymap
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.rings import RingsSkyMap
+from butler_replica.dimensions.skymap import register_skymap
+from butler_replica.dimensions.skymap_records import skymap_record, tract_records
 from butler_replica.errors import ArtifactError, ConflictError
 from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import artifact_paths, make_artifacts
 from registry_tables import registry_tables
+
+INSTRUMENT = "LSSTCam-imSim"
 
 MADE = ("instrument", "detector", "physical_filter", "skymap", "tract", "patch")
 
@@ -178,7 +182,10 @@ def test_what_cannot_be_made(
 
 def test_another_skymap_of_that_name(make_repository: Callable[..., Repository], export: Path) -> None:
     repository = make_repository()
-    register_skymap(str(repository), tracts=[3828], skymap=RingsSkyMap("DC2", patch_border=200))
+    other = RingsSkyMap("DC2", patch_border=200)
+    with Butler.from_config(str(repository), writeable=True) as butler:
+        butler.registry.insertDimensionData("skymap", skymap_record(other, butler.dimensions))
+        butler.registry.insertDimensionData("tract", *tract_records(other, butler.dimensions, [3828]))
     before = registry_tables(repository)
     with pytest.raises(ConflictError, match="skymap DC2 that is there is another one") as error:
         import_exports(repository, [without_dimensions(export)], register=True)

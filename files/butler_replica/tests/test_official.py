@@ -11,10 +11,9 @@ from click.testing import CliRunner
 from lsst.daf.butler import DimensionUniverse
 
 from butler_replica.cli import main
-from butler_replica.dimensions.instruments import register_instrument
+from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.dimensions.official import compare_instrument, compare_skymap, compare_visits
-from butler_replica.dimensions.rings import RingsSkyMap
-from butler_replica.dimensions.visits import visit_records
+from butler_replica.dimensions.visit_records import visit_records
 from butler_replica.errors import ReplicaError
 from observations import RAW, add_raws, exposure_record
 from real_records import real_records
@@ -136,14 +135,13 @@ def test_skymap(repo, monkeypatch, shared_exports):
             return skymap["hash"]
 
     stand_in(monkeypatch, "lsst.skymap.ringsSkyMap", RingsSkyMap=OfficialRingsSkyMap)
-    ours = RingsSkyMap("hsc_rings_v1", pixel_scale=0.168)
-    comparison = compare_skymap(repo, tracts=[tract["id"]], skymap=ours)
+    comparison = compare_skymap(repo, tracts=[tract["id"]], name="hsc_rings_v1")
     assert comparison.compared == {"skymap": 1, "tract": 1, "patch": 81}
     assert comparison.different == []
     assert 0 < comparison.max_distance < 1e-6
     assert (configs[0].numRings, configs[0].pixelScale, configs[0].legacy.patchBorder) == (120, 0.168, 100)
 
-    elsewhere = compare_skymap(repo, tracts=[tract["id"] + 1], skymap=ours)
+    elsewhere = compare_skymap(repo, tracts=[tract["id"] + 1], name="hsc_rings_v1")
     assert len(elsewhere.different) == 82
     assert elsewhere.max_distance > 1e6
 
@@ -166,7 +164,7 @@ def test_visits(make_repository, monkeypatch, camera):
             return [SimpleNamespace(exposures=[exposure]) for exposure in exposures]
 
         def _buildVisitRecords(self, definition):  # noqa: N802
-            records = visit_records(self.universe, definition.exposures, focal_plane="2024")
+            records = visit_records(self.universe, definition.exposures, model="2024")
             (visit,) = records.pop("visit")
             return SimpleNamespace(visit=visit, **records)
 

@@ -16,7 +16,7 @@ from lsst.daf.butler import Butler, CollectionType
 
 from butler_replica.collections.chains import read_note, write_note
 from butler_replica.collections.ensure import ensure_collections, set_chain
-from butler_replica.dimensions.instruments import register_instrument
+from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.errors import ConflictError
 from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports

@@ -23,7 +23,7 @@ from lsst.daf.butler.transfers import YamlRepoImportBackend
 
 from butler_replica.cli import main
 from butler_replica.collections.ensure import ensure_collections
-from butler_replica.dimensions.instruments import focal_plane_layout
+from butler_replica.dimensions.instruments import instrument_named
 from butler_replica.errors import ArtifactError, RefusedError, ReplicaError
 from butler_replica.imports.importer import import_exports
 from butler_replica.sample import SampleResult, make_sample
@@ -272,7 +272,7 @@ def test_raws_say_what_the_exposure_records_say(sample: Path) -> None:
         if item["element"] == "exposure"
         for record in item["records"]
     }
-    detectors = focal_plane_layout().detectors
+    detectors = instrument_named("LSSTCam-imSim").detectors
     for record in records(export):
         data_id = record["data_id"][0]
         exposure = exposures[data_id["exposure"]]

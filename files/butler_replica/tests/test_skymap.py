@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import json
 import math
 
@@ -19,18 +20,15 @@ from butler_replica.dimensions.geometry import (
     region_distance,
     vertices,
 )
-from butler_replica.dimensions.rings import (
-    DC2_FOOTPRINT,
-    DC2_SKYMAP,
-    RingsSkyMap,
-    parse_tracts,
-    register_skymap,
-)
+from butler_replica.dimensions.skymap import parse_tracts, register_skymap
+from butler_replica.dimensions.skymap_records import patch_records, skymap_record, tract_records
+from butler_replica.dimensions.skymaps import skymap_named
 from butler_replica.errors import ConflictError, ReplicaError
 from real_records import real_records
 
 UNIVERSE = DimensionUniverse()
-HSC_RINGS = RingsSkyMap("hsc_rings_v1", pixel_scale=0.168)
+DC2_SKYMAP = skymap_named("DC2")
+HSC_RINGS = skymap_named("hsc_rings_v1")
 EXPORTS = [
     "jointcal_hsc.20221103.d43ec85.yaml",
     "rc2_subset.20210611.6cbe561.yaml",
@@ -64,7 +62,7 @@ def test_numbers_of_dc2():
 
 
 def test_footprint():
-    tracts = DC2_SKYMAP.tracts_touching(DC2_FOOTPRINT)
+    tracts = DC2_SKYMAP.tracts_touching(DC2_SKYMAP.footprint)
     assert (len(tracts), tracts[0], tracts[-1]) == (163, 2724, 5074)
     assert 3828 in tracts
 
@@ -73,12 +71,12 @@ def test_footprint():
 def test_equal_to_real_records_of_another_ring_skymap(shared_exports, name):
     path = shared_exports / name
     (skymap,) = real_records(path, "skymap")
-    ours = HSC_RINGS.skymap_record(UNIVERSE).toDict()
+    ours = skymap_record(HSC_RINGS, UNIVERSE).toDict()
     assert ours == skymap
     (tract,) = real_records(path, "tract")
-    (record,) = HSC_RINGS.tract_records(UNIVERSE, [tract["id"]])
+    (record,) = tract_records(HSC_RINGS, UNIVERSE, [tract["id"]])
     assert region_distance(record.region, tract["region"]) < 1e-6 * MILLIARCSEC
-    patches = {record.id: record for record in HSC_RINGS.patch_records(UNIVERSE, [tract["id"]])}
+    patches = {record.id: record for record in patch_records(HSC_RINGS, UNIVERSE, [tract["id"]])}
     assert len(patches) == 81
     real = real_records(path, "patch")
     assert real
@@ -194,7 +192,7 @@ def test_another_skymap_of_this_name_is_explained(repository):
 def test_another_tract_is_a_conflict_and_nothing_is_inserted(repository):
     butler = Butler.from_config(str(repository), writeable=True)
     insert = butler.registry.insertDimensionData
-    insert("skymap", DC2_SKYMAP.skymap_record(butler.dimensions))
+    insert("skymap", skymap_record(DC2_SKYMAP, butler.dimensions))
     (corners,) = DC2_SKYMAP.tract_vertices([4000])
     nearly = polygon(corners + np.array([0, 0, 0.4 * MILLIARCSEC]))
     insert("tract", {"skymap": "DC2", "id": 4000, "region": nearly})
@@ -217,7 +215,7 @@ def test_stock_butler_finds_patches(repository):
         }
     expected = {
         (record.tract, record.id)
-        for record in DC2_SKYMAP.patch_records(UNIVERSE, range(3820, 3840))
+        for record in patch_records(DC2_SKYMAP, UNIVERSE, range(3820, 3840))
         if record.region.intersects(there)
     }
     assert found == expected != set()
@@ -237,3 +235,20 @@ def test_command(make_repository):
     assert result.exit_code == 0, result.output
     assert json.loads(result.stdout)["inserted"] == {"skymap": 1, "tract": 2, "patch": 98}
     assert CliRunner().invoke(main, ["skymap", str(repository), "--tracts", "x"]).exit_code == 1
+
+
+def test_the_hash_of_hsc_rings_is_that_of_real_registries():
+    assert base64.b64encode(HSC_RINGS.sha1) == b"4p/p8QCONZ82o2d+fWnMQ5N20eY="
+
+
+def test_a_skymap_without_footprint_wants_its_tracts_named(make_repository):
+    repository = str(make_repository())
+    with pytest.raises(ReplicaError, match="hsc_rings_v1 has no footprint: name the tracts"):
+        register_skymap(repository, name="hsc_rings_v1")
+    assert register_skymap(repository, name="hsc_rings_v1", tracts=[9813]).inserted == {
+        "skymap": 1,
+        "tract": 1,
+        "patch": 81,
+    }
+    with pytest.raises(ReplicaError, match="known are: DC2, hsc_rings_v1"):
+        register_skymap(repository, name="discrete")

@@ -10,15 +10,21 @@ from lsst.daf.butler import Butler, DimensionUniverse
 from lsst.sphgeom import LonLat, UnitVector3d
 
 from butler_replica.cli import main
+from butler_replica.dimensions.focal_plane import focal_plane
 from butler_replica.dimensions.geometry import ARCSEC, MILLIARCSEC, polygon, region_distance, vertices
-from butler_replica.dimensions.instruments import register_instrument
-from butler_replica.dimensions.rings import DC2_SKYMAP, register_skymap
-from butler_replica.dimensions.visits import FocalPlane, define_visits, is_visit, visit_records
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.skymap import register_skymap
+from butler_replica.dimensions.skymap_records import patch_records
+from butler_replica.dimensions.skymaps import skymap_named
+from butler_replica.dimensions.visit_records import is_visit, visit_records
+from butler_replica.dimensions.visits import define_visits
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.imports.importer import import_exports
 from exports_for_tests import write_raws
 from observations import POINTINGS, RAW, add_raws, exposure_record
 from registry_tables import registry_tables
+
+DC2_SKYMAP = skymap_named("DC2")
 
 UNIVERSE = DimensionUniverse()
 TABLES = ("visit_system", "visit", "visit_definition", "visit_system_membership", "visit_detector_region")
@@ -106,7 +112,7 @@ def test_visit_contains_its_detectors_and_is_convex():
 
 
 def test_focal_planes_differ_by_what_is_known():
-    nominal, later = FocalPlane("nominal"), FocalPlane("2024")
+    nominal, later = focal_plane("LSSTCam-imSim", "nominal"), focal_plane("LSSTCam-imSim", "2024")
     distance = np.linalg.norm(nominal.corners - later.corners, axis=-1) / ARCSEC
     assert distance.max() == pytest.approx(6.6, abs=0.05)
 
@@ -239,7 +245,7 @@ def test_spatial_joins_of_the_stock_butler_equal_sphgeom(observed):
         )
         by_visit = {(row["tract"], row["patch"]) for row in joined}
     records = visit_records(UNIVERSE, [exposure_record(UNIVERSE, 0)])
-    patches = list(DC2_SKYMAP.patch_records(UNIVERSE, tracts))
+    patches = list(patch_records(DC2_SKYMAP, UNIVERSE, tracts))
 
     def overlapping(region):
         return {(patch.tract, patch.id) for patch in patches if patch.region.intersects(region)}
@@ -300,3 +306,10 @@ def test_raws_of_another_instrument(repository, tmp_path):
         assert "'butler define-visits' of the Science Pipelines" in str(caught.value)
         assert "butler-replica instrument" not in str(caught.value)
     assert registry_tables(repository) == before
+
+
+def test_an_instrument_whose_focal_plane_is_not_known(make_repository):
+    with pytest.raises(
+        ReplicaError, match="focal plane of LSSTComCam is not known here .that of LSSTCam-imSim is."
+    ):
+        define_visits(str(make_repository()), RAW, instrument="LSSTComCam")

@@ -6,7 +6,7 @@ __all__ = ["instrument"]
 
 import click
 
-from ..dimensions.instruments import FILTER_SETS, FilterSet, register_instrument
+from ..dimensions.instrument import register_instrument
 from ..dimensions.official import compare_instrument
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 
@@ -14,11 +14,14 @@ from ._common import dry_run_option, json_option, repo_argument, report, reports
 @click.command()
 @repo_argument
 @click.option(
+    "--name", metavar="INSTRUMENT", default="LSSTCam-imSim", show_default=True, help="Which instrument."
+)
+@click.option(
     "--filters",
-    type=click.Choice(list(FILTER_SETS)),
+    metavar="SET",
     default="all",
     show_default=True,
-    help="Physical filters: all twelve, or the six of 2022.",
+    help="Physical filters: all, or a set that the instrument has; 2022 are the six of DC2's time.",
 )
 @click.option(
     "--compare", is_flag=True, help="Report how the official records differ; needs the Science Pipelines."
@@ -26,13 +29,13 @@ from ._common import dry_run_option, json_option, repo_argument, report, reports
 @dry_run_option
 @json_option
 @reports_errors
-def instrument(repo: str, *, filters: FilterSet, compare: bool, dry_run: bool, as_json: bool) -> None:
-    """Register LSSTCam-imSim in REPO: instrument, 189 detectors, physical filters.
+def instrument(repo: str, *, name: str, filters: str, compare: bool, dry_run: bool, as_json: bool) -> None:
+    """Register an instrument in REPO, with its detectors and physical filters.
 
     The Science Pipelines are not needed. Where REPO has one of the records
     with other values, nothing is changed and the columns are named.
     """
     if compare:
-        report(compare_instrument(repo, filters=filters), as_json=as_json)
+        report(compare_instrument(repo, name=name, filters=filters), as_json=as_json)
         return
-    report(register_instrument(repo, filters=filters, dry_run=dry_run), as_json=as_json)
+    report(register_instrument(repo, name=name, filters=filters, dry_run=dry_run), as_json=as_json)

@@ -7,7 +7,8 @@ __all__ = ["visits"]
 import click
 
 from ..dimensions.official import compare_visits
-from ..dimensions.visits import FOCAL_PLANES, VISIT_SYSTEMS, define_visits
+from ..dimensions.visit_records import VISIT_SYSTEMS
+from ..dimensions.visits import define_visits
 from ._common import dry_run_option, json_option, repo_argument, report, reports_errors
 from ._progress import shown_progress
 
@@ -31,10 +32,10 @@ from ._progress import shown_progress
 )
 @click.option(
     "--focal-plane",
-    type=click.Choice(FOCAL_PLANES),
+    metavar="MODEL",
     default="nominal",
     show_default=True,
-    help="Focal plane model: until 2024-02 (DC2's), or since.",
+    help="Focal plane model: nominal until 2024-02 (DC2's), 2024 since.",
 )
 @click.option(
     "--compare", is_flag=True, help="Report how the official records differ; needs the Science Pipelines."

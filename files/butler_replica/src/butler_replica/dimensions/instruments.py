@@ -1,173 +1,198 @@
-"""The instrument LSSTCam-imSim: its dimension records, made without ``obs_lsst``."""
+"""The instruments whose records can be made here, without ``obs_lsst``: each is a file in ``data/instruments``."""
 
 from __future__ import annotations
 
-__all__ = [
-    "FILTER_SETS",
-    "INSTRUMENT",
-    "FocalPlaneLayout",
-    "InstrumentResult",
-    "focal_plane_layout",
-    "instrument_records",
-    "register_instrument",
-]
+__all__ = ["FilterSet", "FocalPlaneGeometry", "Instrument", "instrument_named", "known_instruments"]
 
 import functools
-from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib import resources
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
 
-import yaml
-from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
+from lsst.daf.butler import DimensionRecord, DimensionUniverse
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
 from ..errors import ReplicaError
-from ..internals.bulk_dimensions import insert_records
-from ..session.writing import writing
-from .records import InsertionResult, existing_records, make_record, new_records
+from .data import read_all
+from .records import make_record
 
-INSTRUMENT = "LSSTCam-imSim"
+Offset = tuple[float, float]
+"""Where the centre of a part is relative to that of the whole: x and y, millimetres."""
 
-_SIMULATED = {f"{band}_sim_1.4": band for band in "ugrizy"}
-_PLAIN = {band: band for band in "ugrizy"}  # in obs_lsst since 2023-05
-
-FilterSet = Literal["all", "2022"]
-FILTER_SETS: dict[str, dict[str, str]] = {"all": {**_SIMULATED, **_PLAIN}, "2022": _SIMULATED}
-"""Physical filters and their bands, by the name of the set."""
+FilterSet = str
+"""``all``, or the name of one of the sets of physical filters of an instrument."""
 
 
-class FocalPlaneLayout(NamedTuple):
-    """Where the detectors are, read from ``imsim_focal_plane.yaml``."""
+class FieldAngle(BaseModel):
+    """From the radius r on the focal plane to the field angle: plate scale x the sum of c_k r^k."""
 
-    detectors: tuple[tuple[str, str], ...]
-    """Raft and sensor of each detector, in the order of their IDs."""
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    geometry: dict[str, Any]
-    """The content of the file."""
+    plate_scale: float
+    """Arcseconds per millimetre."""
+
+    coefficients: tuple[float, ...]
+    """Of the powers of r in millimetres, from 0."""
+
+
+class FocalPlaneGeometry(BaseModel):
+    """What has to be known of a focal plane for the regions of visits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixel_size_mm: float
+    detector_box: tuple[int, int]
+    """Width and height of a detector, pixels."""
+
+    detector_reference_pixel: tuple[float, float]
+    field_angle: dict[str, FieldAngle]
+    """By the name of the model."""
+
+
+class Instrument(BaseModel):
+    """An instrument of rafts that have the same sensors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    class_name: str
+    visit_max: int
+    exposure_max: int
+    detector_max: int
+    visit_system: int
+    rafts: dict[str, Offset | None]
+    """Offset of each raft on the focal plane, where it is known; detectors are numbered in this order."""
+
+    sensors: dict[str, Offset | None]
+    """Offset of each sensor in its raft, where it is known."""
+
+    purpose: str = "SCIENCE"
+    physical_filters: dict[str, str]
+    """Band of each physical filter."""
+
+    filter_sets: dict[str, tuple[str, ...]] = {}
+    """Names of the physical filters of other times."""
+
+    focal_plane: FocalPlaneGeometry | None = None
+
+    @model_validator(mode="after")
+    def _offsets_are_known(self) -> Instrument:
+        if self.focal_plane is not None and None in (*self.rafts.values(), *self.sensors.values()):
+            raise ValueError("where there is a focal plane, each raft and sensor has an offset")
+        return self
+
+    @property
+    def detectors(self) -> Sequence[tuple[str, str]]:
+        """Raft and sensor of each detector, in the order of their IDs."""
+        return [(raft, sensor) for raft in self.rafts for sensor in self.sensors]
+
+    def filters(self, chosen: FilterSet = "all") -> Mapping[str, str]:
+        """Return physical filters and their bands.
+
+        Parameters
+        ----------
+        chosen : `str`, optional
+            ``all``, or the name of a set.
+
+        Returns
+        -------
+        filters : `~collections.abc.Mapping` [ `str`, `str` ]
+            Bands by physical filter.
+
+        Raises
+        ------
+        ReplicaError
+            Raised if there is no such set.
+        """
+        sets = {"all": tuple(self.physical_filters), **self.filter_sets}
+        if chosen not in sets:
+            raise ReplicaError(f"{self.name} has no set of filters '{chosen}'; there are: {', '.join(sets)}.")
+        return {name: self.physical_filters[name] for name in sets[chosen]}
+
+    def records(
+        self, universe: DimensionUniverse, *, filters: FilterSet = "all"
+    ) -> dict[str, list[DimensionRecord]]:
+        """Make the dimension records of the instrument.
+
+        Parameters
+        ----------
+        universe : `lsst.daf.butler.DimensionUniverse`
+            Universe of the repository.
+        filters : `str`, optional
+            Set of physical filters.
+
+        Returns
+        -------
+        records : `dict` [ `str`, `list` [ `lsst.daf.butler.DimensionRecord` ] ]
+            One instrument, its detectors and physical filters, by dimension
+            element, in the order in which they can be inserted.
+        """
+        return {
+            "instrument": [
+                make_record(
+                    universe["instrument"],
+                    **self.model_dump(
+                        include={
+                            "name",
+                            "class_name",
+                            "visit_max",
+                            "exposure_max",
+                            "detector_max",
+                            "visit_system",
+                        }
+                    ),
+                )
+            ],
+            "detector": [
+                make_record(
+                    universe["detector"],
+                    instrument=self.name,
+                    id=number,
+                    full_name=f"{raft}_{sensor}",
+                    name_in_raft=sensor,
+                    raft=raft,
+                    purpose=self.purpose,
+                )
+                for number, (raft, sensor) in enumerate(self.detectors)
+            ],
+            "physical_filter": [
+                make_record(universe["physical_filter"], instrument=self.name, name=name, band=band)
+                for name, band in self.filters(filters).items()
+            ],
+        }
 
 
 @functools.cache
-def focal_plane_layout() -> FocalPlaneLayout:
-    """Read the layout of the focal plane.
+def known_instruments() -> Mapping[str, Instrument]:
+    """Read the instruments that are known.
 
     Returns
     -------
-    layout : `FocalPlaneLayout`
-        Detectors in the order of their IDs, and their geometry.
+    instruments : `~collections.abc.Mapping` [ `str`, `Instrument` ]
+        Instruments by name.
     """
-    text = resources.files(__package__).joinpath("data/instruments/LSSTCam-imSim.yaml").read_text(encoding="utf-8")
-    geometry = yaml.safe_load(text)
-    detectors = tuple(
-        (raft, sensor)
-        for raft in sorted(geometry["raft_offset_mm"])
-        for sensor in sorted(geometry["sensor_offset_mm"])
-    )
-    return FocalPlaneLayout(detectors, geometry)
+    return read_all("instruments", TypeAdapter(Instrument))
 
 
-def instrument_records(
-    universe: DimensionUniverse, *, filters: FilterSet = "all"
-) -> dict[str, list[DimensionRecord]]:
-    """Make the dimension records of the instrument.
+def instrument_named(name: str) -> Instrument:
+    """Return an instrument that is known.
 
     Parameters
     ----------
-    universe : `lsst.daf.butler.DimensionUniverse`
-        Universe of the repository.
-    filters : `str`, optional
-        ``all``, or ``2022`` for the six physical filters of the DC2 era.
+    name : `str`
+        Its name.
 
     Returns
     -------
-    records : `dict` [ `str`, `list` [ `lsst.daf.butler.DimensionRecord` ] ]
-        One instrument, 189 detectors and the physical filters, by dimension
-        element, in the order in which they can be inserted.
-    """
-    return {
-        "instrument": [
-            make_record(
-                universe["instrument"],
-                name=INSTRUMENT,
-                class_name="lsst.obs.lsst.LsstCamImSim",
-                visit_max=9999999,
-                exposure_max=9999999,
-                detector_max=1000,
-                visit_system=0,
-            )
-        ],
-        "detector": [
-            make_record(
-                universe["detector"],
-                instrument=INSTRUMENT,
-                id=number,
-                full_name=f"{raft}_{sensor}",
-                name_in_raft=sensor,
-                raft=raft,
-                purpose="SCIENCE",
-            )
-            for number, (raft, sensor) in enumerate(focal_plane_layout().detectors)
-        ],
-        "physical_filter": [
-            make_record(universe["physical_filter"], instrument=INSTRUMENT, name=name, band=band)
-            for name, band in FILTER_SETS[filters].items()
-        ],
-    }
-
-
-@dataclass
-class InstrumentResult(InsertionResult):
-    """Which records of the instrument were inserted, or would be."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as plain JSON data."""
-        return {"instrument": INSTRUMENT, **super().to_dict()}
-
-
-def register_instrument(repo: str, *, filters: FilterSet = "all", dry_run: bool = False) -> InstrumentResult:
-    """Register LSSTCam-imSim: the instrument, its 189 detectors and its physical filters.
-
-    Parameters
-    ----------
-    repo : `str`
-        Root or label of the repository.
-    filters : `str`, optional
-        ``all``, or ``2022`` for the six physical filters of the DC2 era.
-        Others that the repository has stay there.
-    dry_run : `bool`, optional
-        Only say what would be done.
-
-    Returns
-    -------
-    result : `InstrumentResult`
-        Numbers of records inserted and present.
+    instrument : `Instrument`
+        The instrument.
 
     Raises
     ------
-    ConflictError
-        Raised if the repository has one of the records with other values; the
-        message names the columns. Nothing is changed then.
+    ReplicaError
+        Raised if there is none of this name; the message says which there are.
     """
-    if filters not in FILTER_SETS:
-        raise ReplicaError(f"There is no set of filters '{filters}'; there are: {', '.join(FILTER_SETS)}.")
-    result = InstrumentResult(f"instrument {INSTRUMENT}")
-    with writing(repo, dry_run=dry_run) as butler:
-        records = instrument_records(butler.dimensions, filters=filters)
-        missing = _missing(butler, records, repo)
-        if not dry_run:
-            with butler.transaction():
-                insert_records(butler, missing)
-    result.count(records, missing)
-    return result
-
-
-def _missing(
-    butler: Butler, records: Mapping[str, list[DimensionRecord]], repo: str
-) -> dict[str, list[DimensionRecord]]:
-    """Select the records that the repository does not have."""
-    missing = {
-        "instrument": new_records(records["instrument"], existing_records(butler, "instrument"), repo=repo)
-    }
-    for element in ("detector", "physical_filter"):
-        found = {} if missing["instrument"] else existing_records(butler, element, instrument=INSTRUMENT)
-        missing[element] = new_records(records[element], found, repo=repo)
-    return missing
+    if name not in known_instruments():
+        raise ReplicaError(
+            f"The instrument {name} is not known here; known are: {', '.join(known_instruments())}. Others come with "
+            "exports that have them, or are made by 'butler register-instrument' of the Science Pipelines."
+        )
+    return known_instruments()[name]

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 __all__ = ["NeededRecords", "make_records"]
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lsst.daf.butler import DimensionElement, DimensionRecord, DimensionUniverse
 
 from ..errors import ConflictError
-from .instruments import INSTRUMENT, instrument_records
+from .instruments import known_instruments
 from .records import DataIdKey
-from .rings import DC2_SKYMAP
+from .rings import RingsSkyMap
+from .skymap_records import patch_records, skymap_record, tract_records
+from .skymaps import known_skymaps
 
 _SHOWN = 5
 """Examples in a message."""
 
-_SUBJECTS = {
-    **dict.fromkeys(("instrument", "detector", "physical_filter"), INSTRUMENT),
-    **dict.fromkeys(("skymap", "tract", "patch"), DC2_SKYMAP.name),
-}
-"""What the records describe that can be made, by element."""
+_OF_INSTRUMENTS = ("instrument", "detector", "physical_filter")
+_OF_SKYMAPS = ("skymap", "tract", "patch")
 
 
 def make_records(
     universe: DimensionUniverse, element: str, wanted: Collection[DataIdKey]
 ) -> dict[DataIdKey, DimensionRecord]:
-    """Make dimension records of LSSTCam-imSim and of the skymap DC2.
+    """Make dimension records of instruments and skymaps that are known.
 
     They are those of `~butler_replica.dimensions.instruments.register_instrument` and
     `~butler_replica.dimensions.rings.register_skymap`.
@@ -47,23 +47,28 @@ def make_records(
     records : `dict` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
         Those that there are, by their required values.
     """
-    wanted = {key for key in wanted if key[0] == _SUBJECTS.get(element)}
-    if not wanted:
-        return {}
-    if _SUBJECTS[element] == INSTRUMENT:
-        records = instrument_records(universe)[element]
-    elif element == "skymap":
-        records = [DC2_SKYMAP.skymap_record(universe)]
-    else:
-        tracts = sorted({key[1] for key in wanted if 0 <= key[1] < DC2_SKYMAP.n_tracts})
-        make = DC2_SKYMAP.tract_records if element == "tract" else DC2_SKYMAP.patch_records
-        records = list(make(universe, tracts)) if tracts else []
+    records: list[DimensionRecord] = []
+    for name in {key[0] for key in wanted}:
+        if element in _OF_INSTRUMENTS and name in known_instruments():
+            records += known_instruments()[name].records(universe)[element]
+        elif element in _OF_SKYMAPS and name in known_skymaps():
+            records += _of_skymap(universe, known_skymaps()[name], element, wanted)
     return {key: record for record in records if (key := record.dataId.required_values) in wanted}
 
 
+def _of_skymap(
+    universe: DimensionUniverse, skymap: RingsSkyMap, element: str, wanted: Collection[DataIdKey]
+) -> Iterable[DimensionRecord]:
+    if element == "skymap":
+        return [skymap_record(skymap, universe)]
+    tracts = sorted({key[1] for key in wanted if key[0] == skymap.name and 0 <= key[1] < skymap.n_tracts})
+    make = tract_records if element == "tract" else patch_records
+    return make(skymap, universe, tracts) if tracts else ()
+
+
 _MAKERS = {
-    **dict.fromkeys(("instrument", "detector", "physical_filter"), "butler register-instrument"),
-    **dict.fromkeys(("skymap", "tract", "patch"), "butler register-skymap"),
+    **dict.fromkeys(_OF_INSTRUMENTS, "butler register-instrument"),
+    **dict.fromkeys(_OF_SKYMAPS, "butler register-skymap"),
     "visit": "butler define-visits",
 }
 """What makes dimension records of any instrument and sky map."""
@@ -84,7 +89,7 @@ class NeededRecords:
         self._universe = universe
         self._register = register
         self._lacking: dict[str, dict[DataIdKey, str]] = {}
-        self._other_skymap = False
+        self._other_skymaps: set[str] = set()
         self.made: dict[str, list[DimensionRecord]] = {}
         """Records that were made, by element."""
 
@@ -116,11 +121,11 @@ class NeededRecords:
         """
         made: dict[DataIdKey, DimensionRecord] = {}
         if self._register:
-            there = skymaps.get((DC2_SKYMAP.name,))
-            if element.name in ("tract", "patch") and there is not None and there.hash != DC2_SKYMAP.sha1:
-                self._other_skymap = True
-            else:
-                made = make_records(self._universe, element.name, lacking)
+            others = self._others(element.name, lacking, skymaps)
+            self._other_skymaps |= others
+            made = make_records(
+                self._universe, element.name, {key for key in lacking if key[0] not in others}
+            )
         if made:
             self.made.setdefault(element.name, []).extend(made.values())
         for key in lacking:
@@ -128,12 +133,26 @@ class NeededRecords:
                 self._lacking.setdefault(element.name, {}).setdefault(key, user)
         return made
 
+    @staticmethod
+    def _others(
+        element: str, lacking: Collection[DataIdKey], skymaps: Mapping[DataIdKey, DimensionRecord]
+    ) -> set[str]:
+        """Find the skymaps that are there under the name of a known one and are not the same."""
+        names = {key[0] for key in lacking} if element in ("tract", "patch") else set()
+        return {
+            name
+            for name in names & set(known_skymaps())
+            if (there := skymaps.get((name,))) is not None and there.hash != known_skymaps()[name].sha1
+        }
+
     def notices(self) -> list[str]:
         """Say what was made."""
-        return [
-            f"Made {len(records)} {element} records of {_SUBJECTS[element]}."
+        counts = Counter(
+            (element, record.dataId.required_values[0])
             for element, records in self.made.items()
-        ]
+            for record in records
+        )
+        return [f"Made {count} {element} records of {name}." for (element, name), count in counts.items()]
 
     def check(self, export: Path) -> None:
         """Refuse to go on where a record is lacking.
@@ -165,11 +184,10 @@ class NeededRecords:
             "Import the export that has them first"
             + (f", or make them with the Science Pipelines ({', '.join(commands)})." if commands else ".")
         )
-        if self._other_skymap:
-            lines.append(
-                f"The skymap {DC2_SKYMAP.name} that is there is another one than the skymap of DC2, which could "
-                "be made."
-            )
+        lines += [
+            f"The skymap {name} that is there is another one than that which could be made under this name."
+            for name in sorted(self._other_skymaps)
+        ]
         makeable = sum(len(make_records(self._universe, name, keys)) for name, keys in self._lacking.items())
         if makeable and not self._register:
             lines.append(f"{makeable} of them can be made: --register (register: true).")

@@ -22,10 +22,13 @@ from ..errors import ReplicaError
 from ..internals.bulk_dimensions import Records
 from ..session.opening import database_errors, open_butler
 from .geometry import MILLIARCSEC, region_distance
-from .instruments import INSTRUMENT, FilterSet, instrument_records
+from .instruments import FilterSet, instrument_named
 from .records import difference, make_record
-from .rings import DC2_SKYMAP, RingsSkyMap, chosen_tracts
-from .visits import exposures_with_raws, is_visit, visit_records
+from .skymap import chosen_tracts
+from .skymap_records import patch_records, skymap_record, tract_records
+from .skymaps import skymap_named
+from .visit_records import is_visit, visit_records
+from .visits import exposures_with_raws
 
 
 @dataclass
@@ -105,13 +108,15 @@ def _official(module: str, *names: str) -> list[Any]:
         ) from error
 
 
-def compare_instrument(repo: str, *, filters: FilterSet = "all") -> Comparison:
+def compare_instrument(repo: str, *, name: str = "LSSTCam-imSim", filters: FilterSet = "all") -> Comparison:
     """Compare the records of the instrument.
 
     Parameters
     ----------
     repo : `str`
         Root or label of the repository, whose universe counts.
+    name : `str`, optional
+        Name of the instrument.
     filters : `str`, optional
         Set of physical filters.
 
@@ -120,16 +125,16 @@ def compare_instrument(repo: str, *, filters: FilterSet = "all") -> Comparison:
     comparison : `Comparison`
         The differences.
     """
-    (instrument_class,) = _official("lsst.obs.lsst", "LsstCamImSim")
+    instrument = instrument_named(name)
+    module, _, of_class = instrument.class_name.rpartition(".")
+    (instrument_class,) = _official(module, of_class)
     universe = open_butler(repo).dimensions
-    ours = instrument_records(universe, filters=filters)
+    ours = instrument.records(universe, filters=filters)
     with tempfile.TemporaryDirectory(prefix="butler-replica-") as folder:
         Butler.makeRepo(folder, dimensionConfig=universe.dimensionConfig)
         scratch = Butler.from_config(folder, writeable=True)
         instrument_class().register(scratch.registry)
-        official = {
-            element: scratch.query_dimension_records(element, instrument=INSTRUMENT) for element in ours
-        }
+        official = {element: scratch.query_dimension_records(element, instrument=name) for element in ours}
     comparison = Comparison()
     comparison.add(ours, official)
     return comparison
@@ -138,9 +143,9 @@ def compare_instrument(repo: str, *, filters: FilterSet = "all") -> Comparison:
 def compare_skymap(
     repo: str,
     *,
+    name: str = "DC2",
     tracts: Iterable[int] | None = None,
     all_sky: bool = False,
-    skymap: RingsSkyMap = DC2_SKYMAP,
 ) -> Comparison:
     """Compare the records of a skymap.
 
@@ -148,12 +153,12 @@ def compare_skymap(
     ----------
     repo : `str`
         Root or label of the repository, whose universe counts.
+    name : `str`, optional
+        Name of the skymap.
     tracts : `~collections.abc.Iterable` [ `int` ], optional
-        Tract IDs; `None` are those that DC2 covers.
+        Tract IDs; `None` are those of the skymap's footprint.
     all_sky : `bool`, optional
         All tracts.
-    skymap : `RingsSkyMap`, optional
-        The skymap.
 
     Returns
     -------
@@ -161,6 +166,7 @@ def compare_skymap(
         The differences.
     """
     (official_class,) = _official("lsst.skymap.ringsSkyMap", "RingsSkyMap")
+    skymap = skymap_named(name)
     ids = chosen_tracts(skymap, tracts, all_sky)
     universe = open_butler(repo).dimensions
     config = official_class.ConfigClass()
@@ -183,11 +189,11 @@ def compare_skymap(
         patch_nx_max=n_x,
         patch_ny_max=n_y,
     )
-    comparison.add({"skymap": [skymap.skymap_record(universe)]}, {"skymap": [record]})
+    comparison.add({"skymap": [skymap_record(skymap, universe)]}, {"skymap": [record]})
     for tract in ids:
         ours = {
-            "tract": skymap.tract_records(universe, [tract]),
-            "patch": list(skymap.patch_records(universe, [tract])),
+            "tract": tract_records(skymap, universe, [tract]),
+            "patch": list(patch_records(skymap, universe, [tract])),
         }
         comparison.add(ours, _official_tract(universe, skymap.name, official[tract]))
     return comparison
@@ -270,7 +276,7 @@ def compare_visits(
                 butler.dimensions,
                 definition.exposures,
                 visit_system=visit_system,
-                focal_plane=focal_plane,
+                model=focal_plane,
             )
             comparison.add(ours, official)
     return comparison

@@ -1,4 +1,4 @@
-"""Ring skymaps, DC2's among them: their dimension records, made without ``skymap`` and ``afw``.
+"""Ring skymaps: where their tracts and patches are, computed without ``skymap`` and ``afw``.
 
 A ring skymap divides the sphere into rings of equal height in declination and
 each ring into tracts; one tract covers each pole. A tract is a rectangle of
@@ -7,43 +7,23 @@ pixels in the tangent plane at its centre, divided into patches.
 
 from __future__ import annotations
 
-__all__ = [
-    "DC2_FOOTPRINT",
-    "DC2_SKYMAP",
-    "RingsSkyMap",
-    "SkymapResult",
-    "chosen_tracts",
-    "parse_tracts",
-    "register_skymap",
-]
+__all__ = ["RingsSkyMap"]
 
 import functools
 import hashlib
 import math
 import struct
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from lsst.daf.butler import Butler, DimensionRecord, DimensionUniverse
+from pydantic import ConfigDict
 
-from ..errors import ReplicaError
-from ..internals.bulk_dimensions import BulkInsertion, bulk_insertion, insert_records
-from ..progress import Progress, Report
-from ..session.writing import writing
 from .geometry import ARCSEC, Array, deproject, polygon, polygons, tangent_frame
-from .records import InsertionResult, existing_records, make_record, new_records, prefetched
-
-_BATCH = 50
-"""Tracts whose records are in memory at a time."""
 
 _PROJECTION = b"TAN"
 _ROTATION = 0.0
-
-
-DC2_FOOTPRINT = ((49.92, -44.33), (73.79, -44.33), (71.46, -27.25), (52.25, -27.25))
-"""Corners of the part of the sky that DC2 covers: right ascension and declination, degrees."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +46,13 @@ class RingsSkyMap:
         Pixels by which a patch reaches over each side of its inner box.
     ra_start : `float`
         Right ascension of the first tract of each ring, degrees.
+    footprint : `tuple` [ `tuple` [ `float`, `float` ], ... ]
+        Corners of the part of the sky whose tracts are registered where none
+        are named: right ascension and declination, degrees; empty if there is
+        no such part.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     name: str
     num_rings: int = 120
@@ -75,6 +61,7 @@ class RingsSkyMap:
     patch_inner_dimensions: tuple[int, int] = (4000, 4000)
     patch_border: int = 100
     ra_start: float = 0.0
+    footprint: tuple[tuple[float, float], ...] = ()
 
     @functools.cached_property
     def sha1(self) -> bytes:
@@ -280,263 +267,3 @@ class RingsSkyMap:
             for tract, outline in zip(every, polygons(self.tract_vertices(every)), strict=True)
             if region.intersects(outline)
         ]
-
-    def skymap_record(self, universe: DimensionUniverse) -> DimensionRecord:
-        """Make the record of the skymap itself.
-
-        Parameters
-        ----------
-        universe : `lsst.daf.butler.DimensionUniverse`
-            Universe of the repository.
-
-        Returns
-        -------
-        record : `lsst.daf.butler.DimensionRecord`
-            Record of the dimension ``skymap``.
-        """
-        n_x, n_y = self.n_patches
-        return make_record(
-            universe["skymap"],
-            name=self.name,
-            hash=self.sha1,
-            tract_max=self.n_tracts,
-            patch_nx_max=n_x,
-            patch_ny_max=n_y,
-        )
-
-    def tract_records(self, universe: DimensionUniverse, tracts: Iterable[int]) -> list[DimensionRecord]:
-        """Make the records of tracts.
-
-        Parameters
-        ----------
-        universe : `lsst.daf.butler.DimensionUniverse`
-            Universe of the repository.
-        tracts : `~collections.abc.Iterable` [ `int` ]
-            Tract IDs.
-
-        Returns
-        -------
-        records : `list` [ `lsst.daf.butler.DimensionRecord` ]
-            Records of the dimension ``tract``.
-        """
-        ids = list(tracts)
-        record_class = universe["tract"].RecordClass
-        return [
-            record_class(skymap=self.name, id=tract, region=region)
-            for tract, region in zip(ids, polygons(self.tract_vertices(ids)), strict=True)
-        ]
-
-    def patch_records(self, universe: DimensionUniverse, tracts: Iterable[int]) -> Iterator[DimensionRecord]:
-        """Make the records of all patches of tracts.
-
-        Parameters
-        ----------
-        universe : `lsst.daf.butler.DimensionUniverse`
-            Universe of the repository.
-        tracts : `~collections.abc.Iterable` [ `int` ]
-            Tract IDs.
-
-        Yields
-        ------
-        record : `lsst.daf.butler.DimensionRecord`
-            Record of the dimension ``patch``, tract by tract.
-        """
-        ids = list(tracts)
-        record_class = universe["patch"].RecordClass
-        n_x = self.n_patches[0]
-        for tract, patches in zip(ids, self.patch_vertices(ids), strict=True):
-            for patch, region in enumerate(polygons(patches)):
-                cell_y, cell_x = divmod(patch, n_x)
-                yield record_class(
-                    skymap=self.name,
-                    tract=tract,
-                    id=patch,
-                    cell_x=cell_x,
-                    cell_y=cell_y,
-                    region=region,
-                )
-
-
-DC2_SKYMAP = RingsSkyMap("DC2")
-"""The skymap of DC2: 7 x 7 patches of 4000 pixels and their border."""
-
-
-def parse_tracts(text: str) -> list[int]:
-    """Read a list of tract IDs.
-
-    Parameters
-    ----------
-    text : `str`
-        IDs and ranges of IDs, both ends included: ``3828,4000-4012``.
-
-    Returns
-    -------
-    tracts : `list` [ `int` ]
-        The IDs.
-
-    Raises
-    ------
-    ReplicaError
-        Raised if it is none.
-    """
-    tracts: list[int] = []
-    for part in text.replace(" ", "").split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or (last and not last.isdecimal()) or part.endswith("-"):
-            raise ReplicaError(f"'{text}' is no list of tracts; write IDs and ranges: 3828,4000-4012.")
-        tracts.extend(range(int(first), int(last or first) + 1))
-    return tracts
-
-
-@dataclass
-class SkymapResult(InsertionResult):
-    """Which records of the skymap were inserted, or would be."""
-
-    skymap: str = ""
-    hash: str = ""
-    tracts: list[int] = field(default_factory=list)
-    """IDs of the tracts asked for."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the numbers as plain JSON data."""
-        return {"skymap": self.skymap, "hash": self.hash, "tracts": len(self.tracts), **super().to_dict()}
-
-
-def register_skymap(
-    repo: str,
-    *,
-    tracts: Iterable[int] | Literal["footprint"] | None = None,
-    all_sky: bool = False,
-    skymap: RingsSkyMap = DC2_SKYMAP,
-    dry_run: bool = False,
-    progress: Progress | None = None,
-) -> SkymapResult:
-    """Register a skymap with some or all of its tracts and their patches.
-
-    Parameters
-    ----------
-    repo : `str`
-        Root or label of the repository.
-    tracts : `~collections.abc.Iterable` [ `int` ] or `str`, optional
-        Tract IDs; ``footprint`` or `None` are those that DC2 covers. What the
-        repository has beyond them stays.
-    all_sky : `bool`, optional
-        All tracts.
-    skymap : `RingsSkyMap`, optional
-        The skymap.
-    dry_run : `bool`, optional
-        Only say what would be done.
-    progress : `~collections.abc.Callable`, optional
-        Called with the tracts done and to do.
-
-    Returns
-    -------
-    result : `SkymapResult`
-        Numbers of records inserted and present.
-
-    Raises
-    ------
-    ConflictError
-        Raised if the repository has a skymap of this name that is another
-        one, or a tract or patch with other values. Nothing is changed then.
-    """
-    ids = chosen_tracts(skymap, tracts, all_sky)
-    result = SkymapResult(f"skymap {skymap.name}", skymap=skymap.name, hash=skymap.sha1.hex(), tracts=ids)
-    with writing(repo, dry_run=dry_run) as butler:
-        if dry_run:
-            _register(butler, skymap, result, repo=repo, insertion=None, progress=progress)
-            return result
-        there = {key[-1] for key in existing_records(butler, "tract", skymap=skymap.name)}
-        n_new = len(set(ids) - there) * math.prod(skymap.n_patches)
-        with bulk_insertion(butler, ["tract", "patch"], n_new) as insertion:
-            _register(butler, skymap, result, repo=repo, insertion=insertion, progress=progress)
-    return result
-
-
-def chosen_tracts(
-    skymap: RingsSkyMap, tracts: Iterable[int] | Literal["footprint"] | None, all_sky: bool
-) -> list[int]:
-    """Find out which tracts are asked for, as `register_skymap` understands it.
-
-    Parameters
-    ----------
-    skymap : `RingsSkyMap`
-        The skymap.
-    tracts : `~collections.abc.Iterable` [ `int` ] or `str`, optional
-        Tract IDs; ``footprint`` or `None` are those that DC2 covers.
-    all_sky : `bool`
-        All tracts.
-
-    Returns
-    -------
-    tracts : `list` [ `int` ]
-        Tract IDs, ascending.
-    """
-    if all_sky:
-        if tracts is not None:
-            raise ReplicaError("Either all tracts of the sky or some tracts, not both.")
-        return list(range(skymap.n_tracts))
-    if tracts is None or isinstance(tracts, str):
-        return skymap.tracts_touching(DC2_FOOTPRINT)
-    ids = sorted(set(tracts))
-    if wrong := [tract for tract in ids if not 0 <= tract < skymap.n_tracts]:
-        raise ReplicaError(
-            f"Skymap {skymap.name} has the tracts 0 to {skymap.n_tracts - 1}; there is no tract {wrong[0]}."
-        )
-    return ids
-
-
-def _register(
-    butler: Butler,
-    skymap: RingsSkyMap,
-    result: SkymapResult,
-    *,
-    repo: str,
-    insertion: BulkInsertion | None,
-    progress: Progress | None,
-) -> None:
-    """Compare the records with those in the repository and insert those that are missing."""
-    universe, name = butler.dimensions, skymap.name
-    wanted = {"skymap": [skymap.skymap_record(universe)]}
-    found = existing_records(butler, "skymap")
-    new = {"skymap": new_records(wanted["skymap"], found, repo=repo, explanation=_other_skymap)}
-    is_new = bool(new["skymap"])
-    result.count(wanted, new)
-    if insertion is not None:
-        insert_records(butler, new)
-
-    def make(first: int) -> tuple[dict[str, list[DimensionRecord]], Any]:
-        ids = result.tracts[first : first + _BATCH]
-        records = {
-            "tract": skymap.tract_records(universe, ids),
-            "patch": list(skymap.patch_records(universe, ids)),
-        }
-        return records, insertion.prepare(records) if is_new and insertion is not None else None
-
-    done = 0
-    for records, prepared in prefetched(make, range(0, len(result.tracts), _BATCH)):
-        missing = records
-        if not is_new:
-            where = f"tract IN ({', '.join(str(record.id) for record in records['tract'])})"
-            missing = {
-                element: new_records(
-                    of_element, existing_records(butler, element, where, skymap=name), repo=repo
-                )
-                for element, of_element in records.items()
-            }
-        result.count(records, missing)
-        if insertion is not None:
-            insertion.write(prepared or insertion.prepare(missing))
-        done += len(records["tract"])
-        if progress is not None:
-            progress(Report(done, len(result.tracts)))
-
-
-def _other_skymap(record: DimensionRecord, columns: dict[str, tuple[Any, Any]]) -> str:
-    if "hash" not in columns:
-        return ""
-    return (
-        f"So the repository has another skymap under the name {record.dataId['skymap']}; today's makeSkyMap.py, "
-        'for example, makes one with "cells" for patches. Tracts and patches of the two are not the same '
-        "parts of the sky, and nothing was changed. Make the replica anew, or give that skymap another name."
-    )

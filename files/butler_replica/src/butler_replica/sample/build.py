@@ -15,9 +15,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..dimensions.instruments import focal_plane_layout
 from ..errors import ArtifactError, RefusedError, ReplicaError
 from .artifacts import make_artifact
+from .dc2 import INSTRUMENT
 from .exports import PlannedExport, plan_exports, write_export
 from .plan import BACKUP, FOLDERS
 from .source import SourceRepository
@@ -128,7 +128,7 @@ def make_sample(
     ReplicaError
         Raised for a size that cannot be, or if the folder cannot be written.
     """
-    limit = len(focal_plane_layout().detectors)
+    limit = len(INSTRUMENT.detectors)
     if exposures < 2 or not 2 <= detectors <= limit:
         raise ReplicaError(
             f"A sample has 2 or more exposures and 2 to {limit} detectors, not {exposures} and {detectors}."

@@ -11,10 +11,10 @@ import astropy.time
 from lsst.daf.butler import DimensionRecord, DimensionUniverse, Timespan
 from lsst.sphgeom import Region
 
-from ..dimensions.instruments import INSTRUMENT, focal_plane_layout, instrument_records
 from ..dimensions.records import make_record
-from ..dimensions.rings import DC2_FOOTPRINT, DC2_SKYMAP
-from ..dimensions.visits import visit_records, visit_system_records
+from ..dimensions.skymap_records import patch_records, skymap_record, tract_records
+from ..dimensions.visit_records import visit_records, visit_system_records
+from .dc2 import INSTRUMENT, SKYMAP
 
 _FIRST_ID = 204595
 _FIRST_BEGIN = "2022-10-05T06:53:26.357"
@@ -66,7 +66,7 @@ def selected_detectors(number: int) -> list[int]:
     detectors : `list` [ `int` ]
         Detector IDs, ascending.
     """
-    total = len(focal_plane_layout().detectors)
+    total = len(INSTRUMENT.detectors)
     return [(2 * k + 1) * total // (2 * number) for k in range(number)]
 
 
@@ -86,31 +86,32 @@ def observe(universe: DimensionUniverse, n_exposures: int) -> Observations:
         The instrument, exposures in several bands and nights, their visits,
         and the tracts and patches of the skymap that these touch.
     """
-    records = instrument_records(universe)
+    records = INSTRUMENT.records(universe)
     exposures = [_exposure(universe, k) for k in range(n_exposures)]
     records["day_obs"] = [
         make_record(
             universe["day_obs"],
-            instrument=INSTRUMENT,
+            instrument=INSTRUMENT.name,
             id=day,
             timespan=Timespan.from_day_obs(day, offset=0),
         )
         for day in sorted({exposure.day_obs for exposure in exposures})
     ]
     records["group"] = [
-        make_record(universe["group"], instrument=INSTRUMENT, name=exposure.group) for exposure in exposures
+        make_record(universe["group"], instrument=INSTRUMENT.name, name=exposure.group)
+        for exposure in exposures
     ]
     records["exposure"] = exposures
-    records["visit_system"] = visit_system_records(universe, "one-to-one")
+    records["visit_system"] = visit_system_records(universe, INSTRUMENT.name, "one-to-one")
     records.update(visit_records(universe, exposures))
-    records["skymap"] = [DC2_SKYMAP.skymap_record(universe)]
-    footprint = DC2_SKYMAP.tract_records(universe, DC2_SKYMAP.tracts_touching(DC2_FOOTPRINT))
+    records["skymap"] = [skymap_record(SKYMAP, universe)]
+    footprint = tract_records(SKYMAP, universe, SKYMAP.tracts_touching(SKYMAP.footprint))
     records["tract"] = [
         tract
         for tract in footprint
         if any(tract.region.intersects(visit.region) for visit in records["visit"])
     ]
-    records["patch"] = list(DC2_SKYMAP.patch_records(universe, [tract.id for tract in records["tract"]]))
+    records["patch"] = list(patch_records(SKYMAP, universe, [tract.id for tract in records["tract"]]))
     return Observations(records)
 
 
@@ -126,7 +127,7 @@ def _exposure(universe: DimensionUniverse, k: int) -> DimensionRecord:
     azimuth, zenith_angle = _horizontal(begin.mjd, ra, dec)
     return make_record(
         universe["exposure"],
-        instrument=INSTRUMENT,
+        instrument=INSTRUMENT.name,
         id=number,
         obs_id=str(number),
         group=str(number),

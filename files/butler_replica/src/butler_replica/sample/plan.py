@@ -25,8 +25,7 @@ from typing import Any, NamedTuple
 
 from lsst.daf.butler import DimensionUniverse
 
-from ..dimensions.instruments import INSTRUMENT
-from ..dimensions.rings import DC2_SKYMAP
+from .dc2 import INSTRUMENT, SKYMAP
 from .observations import Observations
 
 BACKUP = "dc2_ncsa_backup"
@@ -178,7 +177,7 @@ def plan_datasets(
     per_detector = _data_ids(detector=detectors)
     filters = sorted({exposure.physical_filter for exposure in observations.exposures})
     flats = _data_ids(physical_filter=filters, detector=detectors)
-    tracts = [{"skymap": DC2_SKYMAP.name, "tract": tract.id} for tract in observations.records["tract"]]
+    tracts = [{"skymap": SKYMAP.name, "tract": tract.id} for tract in observations.records["tract"]]
     bands = sorted({exposure.physical_filter[0] for exposure in observations.exposures})
     coadds = [{**tracts[0], "patch": 24, "band": band} for band in bands]
     shards = _reference_shards(universe, observations, processed, detectors)
@@ -193,7 +192,7 @@ def plan_datasets(
         _block("flat", _FLAT_RUN, flats),
         _block("sky", _SKY_RUN, flats),
         _block("cal_ref_cat_2_2", _REFCAT_RUN, [{"htm7": shard} for shard in shards]),
-        _block("skyMap", _SKYMAP_RUN, [{"skymap": DC2_SKYMAP.name}]),
+        _block("skyMap", _SKYMAP_RUN, [{"skymap": SKYMAP.name}]),
         _block("truth_summary", _TRUTH_RUN, tracts),
         _block("calexp", _SCIENCE_RUN, visits),
         _block("calexpBackground", _SCIENCE_RUN, visits),
@@ -219,7 +218,7 @@ def plan_datasets(
 def _data_ids(**values: Iterable[Any]) -> list[DataIdValues]:
     """Combine values of dimensions that depend on the instrument."""
     return [
-        {"instrument": INSTRUMENT, **dict(zip(values, combination, strict=True))}
+        {"instrument": INSTRUMENT.name, **dict(zip(values, combination, strict=True))}
         for combination in product(*values.values())
     ]
 
