@@ -112,8 +112,8 @@ options:
         default: []
       register:
         description:
-          - Make the dimension records of LSSTCam-imSim and of the skymap DC2 that datasets need and that neither
-            the export nor the repository has. Without it their lack is an error, as that of any others is.
+          - Make the dimension records of known instruments and skymaps that datasets need and that neither the
+            export nor the repository has. Without it their lack is an error, as that of any others is.
         type: bool
         default: false
       exclusive:
@@ -140,14 +140,10 @@ options:
         description:
           - Instrument of the datasets, which the stage C(instrument) registers.
         type: str
-        choices:
-          - LSSTCam-imSim
       skymap:
         description:
           - Skymap of the datasets, which the stage C(skymap) registers.
         type: str
-        choices:
-          - DC2
       visits:
         description:
           - Collection of raws for whose exposures the stage C(visits) defines visits.

@@ -32,8 +32,8 @@ IMPORT_SET: dict[str, Any] = {
         "choices": ["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"],
         "default": "products",
     },
-    "instrument": {"type": "str", "choices": ["LSSTCam-imSim"]},
-    "skymap": {"type": "str", "choices": ["DC2"]},
+    "instrument": {"type": "str"},
+    "skymap": {"type": "str"},
     "visits": {"type": "str"},
 }
 

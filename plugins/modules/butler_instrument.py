@@ -1,15 +1,15 @@
 #!/usr/bin/python
 # Copyright: the dc2-replica developers
 # SPDX-License-Identifier: BSD-3-Clause
-"""Register the instrument LSSTCam-imSim in a Butler repository."""
+"""Register an instrument in a Butler repository."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: butler_instrument
-short_description: Register the instrument LSSTCam-imSim
+short_description: Register an instrument
 description:
-  - Registers the instrument, its 189 detectors and its physical filters, without the Science Pipelines.
+  - Registers an instrument, its detectors and its physical filters, without the Science Pipelines.
   - Where the repository has one of the records with other values, the module fails and names the columns.
 
   - Runs with a Python that has C(butler_replica), see the role C(lsst_stack).
@@ -18,10 +18,13 @@ options:
     description: Folder of the repository, or its label in the repository index.
     type: str
     required: true
-  filters:
-    description: V(all) twelve physical filters, or the six of V(2022).
+  name:
+    description: Name of the instrument, one that C(butler_replica) knows.
     type: str
-    choices: [all, "2022"]
+    default: LSSTCam-imSim
+  filters:
+    description: V(all) physical filters, or a set that the instrument has; V(2022) are the six of DC2's time.
+    type: str
     default: all
 attributes:
   check_mode:
@@ -67,7 +70,8 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "repo": {"type": "str", "required": True},
-            "filters": {"type": "str", "choices": ["all", "2022"], "default": "all"},
+            "name": {"type": "str", "default": "LSSTCam-imSim"},
+            "filters": {"type": "str", "default": "all"},
         },
         supports_check_mode=True,
     )
@@ -76,7 +80,9 @@ def main() -> None:
     def verb() -> Any:
         from butler_replica.dimensions.instrument import register_instrument
 
-        return register_instrument(given["repo"], filters=given["filters"], dry_run=module.check_mode)
+        return register_instrument(
+            given["repo"], name=given["name"], filters=given["filters"], dry_run=module.check_mode
+        )
 
     run(module, verb)
 

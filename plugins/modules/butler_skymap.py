@@ -1,15 +1,15 @@
 #!/usr/bin/python
 # Copyright: the dc2-replica developers
 # SPDX-License-Identifier: BSD-3-Clause
-"""Register the skymap DC2 in a Butler repository."""
+"""Register a skymap in a Butler repository."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: butler_skymap
-short_description: Register the skymap DC2
+short_description: Register a skymap
 description:
-  - Registers the skymap DC2 with tracts and their patches, without the Science Pipelines. What is there beyond the tracts
+  - Registers a skymap with tracts and their patches, without the Science Pipelines. What is there beyond the tracts
     asked for stays.
   - Where the repository has another skymap of this name, or a tract or patch with other values, the module fails.
 
@@ -19,14 +19,18 @@ options:
     description: Folder of the repository, or its label in the repository index.
     type: str
     required: true
+  name:
+    description: Name of the skymap, one that C(butler_replica) knows.
+    type: str
+    default: DC2
   tracts:
     description:
       - Tracts to register, as IDs and ranges of IDs (V(3828), V(4000-4012)).
-      - Default are the tracts that DC2 covers.
+      - Default are the tracts of the skymap's footprint, where it has one.
     type: list
     elements: str
   all_sky:
-    description: Register all 18,938 tracts.
+    description: Register all tracts; DC2 has 18,938.
     type: bool
     default: false
 attributes:
@@ -87,6 +91,7 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "repo": {"type": "str", "required": True},
+            "name": {"type": "str", "default": "DC2"},
             "tracts": {"type": "list", "elements": "str"},
             "all_sky": {"type": "bool", "default": False},
         },
@@ -101,6 +106,7 @@ def main() -> None:
         tracts = parse_tracts(",".join(given["tracts"])) if given["tracts"] else None
         return register_skymap(
             given["repo"],
+            name=given["name"],
             tracts=tracts,
             all_sky=given["all_sky"],
             dry_run=module.check_mode,

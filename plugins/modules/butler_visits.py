@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: butler_visits
 short_description: Define visits from raw data
 description:
-  - Defines a visit of LSSTCam-imSim for each exposure that collections have raw data of, without the Science Pipelines and
+  - Defines a visit for each exposure that collections have raw data of, without the Science Pipelines and
     whether or not the artifacts are there.
   - Visits that are there already are kept and compared; what they lack is added. Regions within a milliarcsecond of each
     other are equal.
@@ -25,6 +25,10 @@ options:
     type: list
     elements: str
     required: true
+  instrument:
+    description: Name of the instrument, one whose focal plane C(butler_replica) knows.
+    type: str
+    default: LSSTCam-imSim
   visit_system:
     description:
       - Visit systems that the visits belong to. V(one-to-one) is today's (since 2026-02), V(one-to-one-and-by-counter)
@@ -35,7 +39,6 @@ options:
   focal_plane:
     description: Focal plane model, V(nominal) until 2024-02 (DC2's) or that since V(2024).
     type: str
-    choices: [nominal, "2024"]
     default: nominal
 attributes:
   check_mode:
@@ -86,12 +89,13 @@ def main() -> None:
         argument_spec={
             "repo": {"type": "str", "required": True},
             "collections": {"type": "list", "elements": "str", "required": True},
+            "instrument": {"type": "str", "default": "LSSTCam-imSim"},
             "visit_system": {
                 "type": "str",
                 "choices": ["one-to-one", "one-to-one-and-by-counter", "by-group-metadata"],
                 "default": "one-to-one",
             },
-            "focal_plane": {"type": "str", "choices": ["nominal", "2024"], "default": "nominal"},
+            "focal_plane": {"type": "str", "default": "nominal"},
         },
         supports_check_mode=True,
     )
@@ -103,6 +107,7 @@ def main() -> None:
         return define_visits(
             given["repo"],
             given["collections"],
+            instrument=given["instrument"],
             visit_system=given["visit_system"],
             focal_plane=given["focal_plane"],
             dry_run=module.check_mode,

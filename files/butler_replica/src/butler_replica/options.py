@@ -225,7 +225,7 @@ class ImportOptions(_Described):
     )
     register: bool = Field(
         default=False,
-        description="Make the dimension records of LSSTCam-imSim and of the skymap DC2 that datasets need and that "
+        description="Make the dimension records of known instruments and skymaps that datasets need and that "
         "neither the export nor the repository has. Without it their lack is an error, as that of any others is.",
     )
     exclusive: bool = Field(
@@ -250,10 +250,10 @@ class ImportSet(ImportOptions):
         description="Export files, folders (their ``*.yaml``, compressed ones such as ``*.yaml.gz`` too), or globs; "
         "one, or a list.",
     )
-    instrument: Literal["LSSTCam-imSim"] | None = Field(
+    instrument: str | None = Field(
         default=None, description="Instrument of the datasets, which the stage ``instrument`` registers."
     )
-    skymap: Literal["DC2"] | None = Field(
+    skymap: str | None = Field(
         default=None, description="Skymap of the datasets, which the stage ``skymap`` registers."
     )
     visits: str | None = Field(

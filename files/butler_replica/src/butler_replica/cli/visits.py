@@ -24,6 +24,14 @@ from ._progress import shown_progress
     help="Collection with raw data; can be given several times.",
 )
 @click.option(
+    "--instrument",
+    "of_instrument",
+    metavar="INSTRUMENT",
+    default="LSSTCam-imSim",
+    show_default=True,
+    help="Instrument of the raw data.",
+)
+@click.option(
     "--visit-system",
     type=click.Choice(list(VISIT_SYSTEMS)),
     default="one-to-one",
@@ -47,6 +55,7 @@ def visits(
     repo: str,
     *,
     collections: tuple[str, ...],
+    of_instrument: str,
     visit_system: str,
     focal_plane: str,
     compare: bool,
@@ -60,7 +69,13 @@ def visits(
     """
     if compare:
         report(
-            compare_visits(repo, collections, visit_system=visit_system, focal_plane=focal_plane),
+            compare_visits(
+                repo,
+                collections,
+                instrument=of_instrument,
+                visit_system=visit_system,
+                focal_plane=focal_plane,
+            ),
             as_json=as_json,
         )
         return
@@ -68,6 +83,7 @@ def visits(
         result = define_visits(
             repo,
             collections,
+            instrument=of_instrument,
             visit_system=visit_system,
             focal_plane=focal_plane,
             dry_run=dry_run,

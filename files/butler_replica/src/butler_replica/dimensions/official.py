@@ -225,6 +225,7 @@ def compare_visits(
     repo: str,
     collections: str | Sequence[str],
     *,
+    instrument: str = "LSSTCam-imSim",
     visit_system: str = "one-to-one",
     focal_plane: str = "nominal",
     limit: int = 20,
@@ -237,6 +238,8 @@ def compare_visits(
         Root or label of the repository.
     collections : `str` or `~collections.abc.Sequence` [ `str` ]
         Collections with raw data.
+    instrument : `str`, optional
+        Name of the instrument.
     visit_system : `str`, optional
         Visit system of ours; the official task is configured alike.
     focal_plane : `str`, optional
@@ -250,21 +253,24 @@ def compare_visits(
         The differences.
     """
     (task_class,) = _official("lsst.obs.base", "DefineVisitsTask")
-    (instrument_class,) = _official("lsst.obs.lsst", "LsstCamImSim")
+    module, _, of_class = instrument_named(instrument).class_name.rpartition(".")
+    (instrument_class,) = _official(module, of_class)
     butler = open_butler(repo)
     comparison = Comparison()
     with database_errors(repo):
         exposures = [
-            exposure for exposure in exposures_with_raws(butler, repo, collections) if is_visit(exposure)
+            exposure
+            for exposure in exposures_with_raws(butler, repo, collections, instrument=instrument)
+            if is_visit(exposure)
         ]
         exposures = exposures[:: max(1, -(-len(exposures) // limit))]
-        instrument = instrument_class()
+        official_instrument = instrument_class()
         config = task_class.ConfigClass()
-        instrument.applyConfigOverrides(task_class._DefaultName, config)
+        official_instrument.applyConfigOverrides(task_class._DefaultName, config)
         config.groupExposures = visit_system
         task = task_class(config=config, butler=butler)
         # The task has no public method that makes the records and does not write them.
-        for definition in task.groupExposures.group(exposures, instrument):
+        for definition in task.groupExposures.group(exposures, official_instrument):
             made = task._buildVisitRecords(definition)
             official = {
                 "visit": [made.visit],
