@@ -25,7 +25,6 @@ from ._progress import shown_progress
 )
 @click.option(
     "--instrument",
-    "of_instrument",
     metavar="INSTRUMENT",
     default="LSSTCam-imSim",
     show_default=True,
@@ -55,7 +54,7 @@ def visits(
     repo: str,
     *,
     collections: tuple[str, ...],
-    of_instrument: str,
+    instrument: str,
     visit_system: str,
     focal_plane: str,
     compare: bool,
@@ -72,7 +71,7 @@ def visits(
             compare_visits(
                 repo,
                 collections,
-                instrument=of_instrument,
+                instrument=instrument,
                 visit_system=visit_system,
                 focal_plane=focal_plane,
             ),
@@ -83,7 +82,7 @@ def visits(
         result = define_visits(
             repo,
             collections,
-            instrument=of_instrument,
+            instrument=instrument,
             visit_system=visit_system,
             focal_plane=focal_plane,
             dry_run=dry_run,

@@ -1,0 +1,381 @@
+"""One fact, one home: commands, modules, verbs, roles, playbooks and documentation say the same.
+
+Table of contents of the project, too: a verb without a row here fails.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from butler_replica.cli import main
+from butler_replica.collections.ensure import ensure_collections, set_chain
+from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.instruments import instrument_named
+from butler_replica.dimensions.skymap import register_skymap
+from butler_replica.dimensions.visits import define_visits
+from butler_replica.holdings.compare import compare
+from butler_replica.holdings.prune import prune
+from butler_replica.holdings.verify import verify
+from butler_replica.imports.importer import import_exports
+from butler_replica.options import STAGES, Collection, ImportOptions, ImportSet, options_of
+from butler_replica.repository.access import ensure_credentials, ensure_index_entry
+from butler_replica.repository.making import ensure_repository
+from butler_replica.sample import make_sample
+
+pytest.importorskip("ansible")
+
+PROJECT = Path(__file__).resolve().parents[3]
+MODULES = PROJECT / "plugins/modules"
+
+VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
+    "chain": (set_chain, ensure_collections),
+    "compare": (compare,),
+    "credentials": (ensure_credentials,),
+    "import": (import_exports,),
+    "index": (ensure_index_entry,),
+    "instrument": (register_instrument,),
+    "prune": (prune,),
+    "repository": (ensure_repository,),
+    "sample": (make_sample,),
+    "skymap": (register_skymap,),
+    "verify": (verify,),
+    "visits": (define_visits,),
+}
+"""The verbs: their commands, their modules ``butler_...``, and what both call."""
+
+OTHERWISE_NAMED = {
+    # Of a module: a user's words for it.
+    ("butler_chain", "collections"): "descriptions",
+    ("butler_sample", "path"): "directory",
+}
+
+OF_THE_COMMAND = {
+    *("dry_run", "as_json", "help"),
+    *{("instrument", "compare"), ("skymap", "compare"), ("visits", "compare")},
+    # What a task has as data, a command reads from a file.
+    *{("verify", "exports"), ("verify", "description"), ("import", "exports")},
+    *((verb, option.name) for verb in ("verify", "import") for option in options_of(ImportOptions)),
+}
+"""Options that modules have in another form (check mode, results), or with the import set."""
+
+OF_THE_MODULE = {
+    *{("verify", "sets"), ("verify", "collections"), ("import", "set")},
+    # Is asked for.
+    ("credentials", "password"),
+}
+
+OF_THE_VERB = {
+    # Of datasets that no import set promised; a set says it for itself.
+    ("verify", "placeholders"),
+    # There is one sky map, and one dataset type of raws; tests have others.
+    *{("skymap", "skymap"), ("visits", "dataset_type")},
+}
+
+PAGES = [
+    PROJECT / "README.md",
+    *(path for path in sorted((PROJECT / "docs").rglob("*.md")) if "decisions" not in path.parts),
+]
+
+
+# What there is
+
+
+def commands() -> dict[str, click.Command]:
+    context = click.Context(main)
+    return {name: main.get_command(context, name) for name in main.list_commands(context)}
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, Any]:
+    """Return what ``ansible-doc`` says, which merges the fragments."""
+    names = sorted(path.stem for path in MODULES.glob("*.py"))
+    told = subprocess.run(
+        [sys.executable, "-m", "ansible", "doc", "--json", "--type", "module", "-M", str(MODULES), *names],
+        env={**os.environ, "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg")},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return {name: one["doc"]["options"] for name, one in json.loads(told.stdout).items()}
+
+
+@pytest.fixture(scope="module")
+def specified() -> dict[str, Any]:
+    """Return the argument specification that each module makes its `AnsibleModule` with."""
+    import ansible.module_utils.basic as basic
+
+    class Made(Exception):  # noqa: N818
+        pass
+
+    def make(argument_spec: dict[str, Any], **_: Any) -> None:
+        raise Made(argument_spec)
+
+    found = {}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(basic, "AnsibleModule", make)
+        for path in sorted((PROJECT / "plugins/module_utils").glob("*.py")):
+            name = f"ansible.module_utils.{path.stem}"
+            patch.setitem(sys.modules, name, types.ModuleType(name))
+        for name in ("described", "background", "replica"):
+            load(f"ansible.module_utils.{name}", PROJECT / f"plugins/module_utils/{name}.py", patch)
+        for path in sorted(MODULES.glob("*.py")):
+            module = load(f"contract_{path.stem}", path, patch)
+            with pytest.raises(Made) as made:
+                module.main()
+            found[path.stem] = made.value.args[0]
+    return found
+
+
+def load(name: str, path: Path, patch: pytest.MonkeyPatch) -> Any:
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    patch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    return module
+
+
+def facts(options: dict[str, Any], below: str) -> dict[str, Any]:
+    """Return what has to agree of options."""
+    return {
+        name: {
+            "type": option.get("type", "str"),
+            "elements": option.get("elements"),
+            "choices": [str(choice) for choice in option["choices"]] if "choices" in option else None,
+            "required": bool(option.get("required")),
+            "default": option.get("default"),
+            "options": facts(option[below], below) if option.get(below) else None,
+        }
+        for name, option in options.items()
+    }
+
+
+# Verbs, commands, modules
+
+
+def test_every_verb_has_a_command_a_module_and_a_row_here(documented: dict[str, Any]) -> None:
+    assert set(commands()) == set(VERBS)
+    assert set(documented) == {f"butler_{verb}" for verb in VERBS}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_documentation_is_the_argument_specification(
+    verb: str, documented: dict[str, Any], specified: dict[str, Any]
+) -> None:
+    module = f"butler_{verb}"
+    assert facts(documented[module], "suboptions") == facts(specified[module], "options")
+
+
+def parameters(verb: str) -> dict[str, inspect.Parameter]:
+    found = {name: one for call in VERBS[verb] for name, one in inspect.signature(call).parameters.items()}
+    return {name: one for name, one in found.items() if name not in {"dry_run", "progress"}}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_module_has_the_parameters_of_its_verb(verb: str, specified: dict[str, Any]) -> None:
+    module = f"butler_{verb}"
+    taken = parameters(verb)
+    options = {OTHERWISE_NAMED.get((module, name), name): one for name, one in specified[module].items()}
+    if verb == "import":
+        assert set(options) == {"repo", "set"}
+        assert set(taken) == {"repo", "exports", "options", "given"}
+        return
+    assert set(options) == {name for name in taken if (verb, name) not in OF_THE_VERB}
+    hints = {name: hint for call in VERBS[verb] for name, hint in typing.get_type_hints(call).items()}
+    for name, option in options.items():
+        default = taken[name].default
+        if default is not inspect.Parameter.empty:
+            assert not option.get("required"), name
+            assert (option.get("default") or None) == (plain(default) or None), name
+        if typing.get_origin(hints[name]) is typing.Literal:
+            assert tuple(option["choices"]) == typing.get_args(hints[name]), name
+
+
+def plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_command_has_the_options_of_its_module(verb: str, specified: dict[str, Any]) -> None:
+    ours = {one.name: one for one in commands()[verb].params}
+    names = {"directory": "path"} if verb == "sample" else {}
+    ours = {names.get(name, name): one for name, one in ours.items()}
+    theirs = specified[f"butler_{verb}"]
+    assert {name for name in ours if not {name, (verb, name)} & OF_THE_COMMAND} == {
+        name for name in theirs if (verb, name) not in OF_THE_MODULE
+    }
+    for name in ours.keys() & theirs.keys():
+        if (verb, name) in OF_THE_MODULE:
+            continue
+        if isinstance(ours[name].type, click.Choice):
+            assert list(ours[name].type.choices) == theirs[name]["choices"], name
+        default = plain(ours[name].to_info_dict()["default"])
+        # The command line has a word for what is not given.
+        if name != "tracts" and ours[name].param_type_name == "option":
+            assert (default or None) == (theirs[name].get("default") or None), name
+
+
+def test_import_sets_are_the_same_on_the_command_line_and_in_modules(specified: dict[str, Any]) -> None:
+    spec = specified["butler_import"]["set"]["options"]
+    assert set(spec) == {option.name for option in options_of(ImportSet)}
+    for verb in ("import", "verify"):
+        ours = {one.name: one for one in commands()[verb].params}
+        for option in options_of(ImportOptions):
+            assert plain(ours[option.name].to_info_dict()["default"] or None) == (
+                spec[option.name].get("default") or None
+            )
+
+
+def test_modules_of_long_work_have_their_action() -> None:
+    """Those that tell their progress are the ones whose job the action plugin keeps an eye on."""
+    long = {path.stem for path in MODULES.glob("*.py") if "progress=progress(" in path.read_text()}
+    actions = {path.stem: path for path in (PROJECT / "plugins/action").glob("*.py")}
+    assert set(actions) == long
+    assert len({path.resolve() for path in actions.values()}) == 1
+
+
+# Roles and playbooks
+
+
+def role_options(role: str) -> dict[str, Any]:
+    specs = yaml.safe_load((PROJECT / f"roles/{role}/meta/argument_specs.yml").read_text())
+    return specs["argument_specs"]["main"]["options"]
+
+
+def test_the_role_takes_what_is_defined(specified: dict[str, Any]) -> None:
+    options = role_options("dc2_datasets")
+    for name, spec in (
+        ("dc2_datasets_import_sets", specified["butler_import"]["set"]["options"]),
+        ("dc2_datasets_collections", specified["butler_chain"]["collections"]["options"]),
+    ):
+        assert facts(options[name]["options"], "options") == facts(spec, "options")
+    assert set(options["dc2_datasets_collections"]["options"]) == {
+        option.name for option in options_of(Collection)
+    }
+
+
+def test_choices_of_the_role_are_those_of_the_instrument_and_the_module(specified: dict[str, Any]) -> None:
+    options = role_options("dc2_datasets")
+    choices = {name: [str(one) for one in option.get("choices", ())] for name, option in options.items()}
+    imsim = instrument_named("LSSTCam-imSim")
+    assert choices["dc2_datasets_filters"] == ["all", *imsim.filter_sets]
+    assert choices["dc2_datasets_focal_plane"] == list(imsim.focal_plane.field_angle)
+    assert choices["dc2_datasets_visit_system"] == specified["butler_visits"]["visit_system"]["choices"]
+
+
+def tagged(tasks: list[dict[str, Any]]) -> Iterator[str]:
+    for task in tasks:
+        for each in (task, *task.get("block", ())):
+            yield from [each["tags"]] if isinstance(each.get("tags"), str) else ()
+
+
+LAST = ("chains", "prune")
+"""What comes behind the stages that import something."""
+
+
+def test_tags_are_the_stages() -> None:
+    tasks = yaml.safe_load((PROJECT / "roles/dc2_datasets/tasks/main.yml").read_text())
+    assert tuple(tagged(tasks)) == (*STAGES, *LAST)
+    # What all stages need runs under all of them.
+    assert tuple(tasks[0]["tags"]) == (*STAGES, *LAST)
+    preflight = yaml.safe_load((PROJECT / "playbooks/vars/preflight.yml").read_text())
+    assert tuple(preflight["preflight_stages"]) == STAGES
+    default = next(option.default for option in options_of(ImportSet) if option.name == "stage")
+    handled = yaml.safe_load((PROJECT / "roles/dc2_datasets/vars/main.yml").read_text())
+    assert f"{{'stage': '{default}'}}" in handled["__dc2_datasets_stage_sets"]
+
+
+def test_the_table_of_stages_has_all_of_them_in_their_order() -> None:
+    plays = [
+        Path(play["ansible.builtin.import_playbook"]).stem
+        for play in yaml.safe_load((PROJECT / "site.yml").read_text())
+    ]
+    of_datasets = plays.index("datasets")
+    wanted = [*plays[:of_datasets], *STAGES, *LAST, *plays[of_datasets + 1 :]]
+    tables = [
+        re.split(r"\n(?!\|)", rest)[0] for page in PAGES for rest in page.read_text().split("\n| tag |")[1:]
+    ]
+    assert [re.findall(r"`([a-z]+)`", "".join(re.findall(r"(?m)^\|([^|]*)", one))) for one in tables] == [
+        wanted
+    ]
+
+
+# Documentation
+
+
+def test_documentation_names_no_variable_that_is_not_there() -> None:
+    known = {"postgres_found", "lsst_stack_ready", "lsst_stack_lacks", "dc2_replica"}
+    for pattern in ("group_vars/**/*.yml", "roles/*/defaults/main.yml", "roles/*/vars/main.yml"):
+        for path in PROJECT.glob(pattern):
+            known |= set(yaml.safe_load(path.read_text()) or ())
+    known |= {path.name for path in (PROJECT / "roles").iterdir()}
+    prefix = "butler_db|butler_repo|dc2|lsst_stack|postgres|replica"
+    variable = re.compile(rf"`((?:{prefix})_[a-z_]+|butler_readers|confirm_[a-z]+)[`:]")
+    named = {name: page for page in PAGES for name in variable.findall(page.read_text())}
+    assert {name: page for name, page in named.items() if name not in known and not name.endswith("_")} == {}
+
+
+def test_documentation_names_no_command_and_no_module_that_is_not_there() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        assert set(re.findall(r"(?:bin/|`)butler-replica ([a-z]+)", text)) <= set(VERBS), page
+        modules = set(re.findall(r"`(butler_[a-z]+)`", text)) - {
+            "butler_replica",
+            "butler_repo",
+            "butler_readers",
+        }
+        assert modules <= {f"butler_{verb}" for verb in VERBS}, page
+
+
+def test_variables_for_users_are_described() -> None:
+    """By a comment above, which the reference shows, or by name on a page."""
+    pages = "".join(page.read_text() for page in PAGES)
+    for name in ("replica", "dc2"):
+        commented = False
+        for line in (PROJECT / f"group_vars/dc2_replica/{name}.yml").read_text().splitlines():
+            commented = bool(line.strip()) and (commented or line.startswith("#"))
+            found = re.match(r"([a-z][a-z0-9_]*):", line)
+            assert found is None or commented or f"`{found[1]}`" in pages, found[1]
+
+
+# The range of lsst-daf-butler
+
+
+def requirement(name: str, lines: list[str]) -> str:
+    (found,) = [line for line in lines if re.match(rf"{name}\b", line)]
+    return found
+
+
+def test_the_range_of_the_butler_is_that_of_the_package() -> None:
+    package = tomllib.loads((PROJECT / "files/butler_replica/pyproject.toml").read_text())["project"]
+    role = yaml.safe_load((PROJECT / "roles/lsst_stack/defaults/main.yml").read_text())["lsst_stack_packages"]
+    wanted = requirement("lsst-daf-butler", package["dependencies"])
+    assert requirement("lsst-daf-butler", role) == wanted
+    postgres = requirement("psycopg2-binary", package["optional-dependencies"]["postgres"])
+    assert requirement("psycopg2-binary", role) == postgres
+    for page in PAGES:
+        assert set(re.findall(r"lsst-daf-butler[>=~][^'\"`\s]*", page.read_text())) <= {wanted}, page
+    allowed = wanted.removeprefix("lsst-daf-butler")
+    from packaging.specifiers import SpecifierSet
+
+    oldest = (PROJECT / "requirements/floor.txt").read_text()
+    tested = (PROJECT / "requirements/constraints.txt").read_text()
+    for text in (oldest, tested):
+        (version,) = re.findall(r"(?m)^lsst-daf-butler==(\S+)$", text)
+        assert version in SpecifierSet(allowed)
+    assert re.search(r"(?m)^lsst-daf-butler==(\d+)", oldest)[1] == re.search(r">=(\d+)", allowed)[1]
