@@ -76,6 +76,7 @@ lint-others:
 	ruff check .
 	ruff format --check .
 	cd $(PACKAGE) && mypy
+	cd $(PACKAGE) && lint-imports --no-cache
 	shellcheck $$(grep -rlE '^#!.*bash' tools .ci molecule)
 	python tools/derive.py --check
 	ansible-playbook --syntax-check -i inventory/vm site.yml playbooks/*.yml >/dev/null

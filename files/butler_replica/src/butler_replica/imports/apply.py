@@ -16,7 +16,7 @@ from ..artifacts.transfer import Transfer
 from ..collections.chains import ChainResult, apply_chains
 from ..errors import ConflictError
 from .datasets import Transferable
-from .plan import FilePlan
+from .file_plan import FilePlan
 
 _TOLD = 1_000
 """Artifacts between two calls of ``tell``."""

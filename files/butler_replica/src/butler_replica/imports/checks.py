@@ -8,15 +8,11 @@ from __future__ import annotations
 
 __all__ = ["check_plan"]
 
-from typing import TYPE_CHECKING
-
 from lsst.daf.butler import CollectionType
 
 from ..errors import ExportError
 from ..exports.values import LONGEST_DOC, LONGEST_NAME, REMEDY, leads_out, shortened, text_problem
-
-if TYPE_CHECKING:
-    from .plan import FilePlan
+from .file_plan import FilePlan
 
 
 def check_plan(plan: FilePlan) -> None:
@@ -24,7 +20,7 @@ def check_plan(plan: FilePlan) -> None:
 
     Parameters
     ----------
-    plan : `~butler_replica.imports.plan.FilePlan`
+    plan : `~butler_replica.imports.file_plan.FilePlan`
         A plan whose dataset types and collections are known.
 
     Raises

@@ -28,7 +28,8 @@ from ..sets import parse_options
 from ..wording import visible
 from .apply import apply_plan
 from .datasets import LISTED, MissingArtifact
-from .plan import STAGED_FROM, FilePlan, make_plan
+from .file_plan import FilePlan
+from .plan import STAGED_FROM, make_plan
 
 
 @dataclass

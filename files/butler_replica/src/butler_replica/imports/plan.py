@@ -6,13 +6,11 @@ beforehand is an error while nothing has changed. It only ever adds.
 
 from __future__ import annotations
 
-__all__ = ["FilePlan", "make_plan"]
+__all__ = ["make_plan"]
 
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from lsst.daf.butler import (
@@ -41,52 +39,12 @@ from ..options import ImportOptions
 from .by_ref import DatasetsByRef
 from .checks import check_plan
 from .datasets import DatasetContext, PlannedDatasets
+from .file_plan import FilePlan
 from .formatters import check_formatters
 from .staged import StagedDatasets
 
 STAGED_FROM = 1_000
 """Datasets of an export from which they are compared in the database, set by set."""
-
-
-@dataclass
-class FilePlan:
-    """What importing one export file changes."""
-
-    export: Path
-    found: int
-    """Datasets in the export."""
-
-    datasets: PlannedDatasets = field(init=False)
-    dimension_records: dict[str, list[DimensionRecord]] = field(default_factory=dict)
-    dataset_types: list[DatasetType] = field(default_factory=list)
-    collections: list[CollectionItem] = field(default_factory=list)
-    docs: dict[str, str] = field(default_factory=dict)
-    """Documentation for collections, chains aside, that have none."""
-
-    tags: dict[str, list[DatasetRef]] = field(default_factory=dict)
-    certifications: dict[str, list[tuple[Timespan, list[DatasetRef]]]] = field(default_factory=dict)
-    associations_dropped: int = 0
-    """Associations of datasets that were left out."""
-
-    chains: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    """Children that the export gives to each chain."""
-
-    notices: list[str] = field(default_factory=list)
-
-    @property
-    def changed(self) -> bool:
-        """Whether there is anything to do, chains aside."""
-        return any(
-            (
-                self.dimension_records,
-                self.dataset_types,
-                self.collections,
-                self.docs,
-                self.datasets.changed,
-                self.tags,
-                self.certifications,
-            )
-        )
 
 
 def make_plan(
