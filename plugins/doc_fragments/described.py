@@ -123,6 +123,11 @@ options:
             is connected to it.
         type: bool
         default: false
+      note:
+        description:
+          - What a reader of the report should know of these exports, in your own words.
+        type: str
+        default: ''
       stage:
         description:
           - Stage of the replication, which is also the tag, that imports the set.

@@ -27,6 +27,7 @@ IMPORT_SET: dict[str, Any] = {
     "runs": {"type": "list", "elements": "str", "default": []},
     "register": {"type": "bool", "default": False},
     "exclusive": {"type": "bool", "default": False},
+    "note": {"type": "str", "default": ""},
     "stage": {
         "type": "str",
         "choices": ["instrument", "skymap", "calib", "refcats", "raw", "visits", "products"],

@@ -87,6 +87,28 @@ def test_a_complete_replica(repository, exports, tmp_path):
     assert verify(str(repository)).ok
 
 
+def test_the_note_of_a_set_is_shown(make_repository, exports, tmp_path):
+    repository = make_repository("sqlite", tmp_path / "replica")
+    done = CliRunner().invoke(
+        main,
+        [
+            "import",
+            str(repository),
+            str(exports[0]),
+            "--artifacts",
+            str(tmp_path / "source"),
+            "--note",
+            "[ask] me",
+        ],
+    )
+    assert done.exit_code == 0, done.output
+    assert "[ask] me" in done.output
+    wanted = [{**one, "note": "ask Alice"} for one in sets(exports, tmp_path / "source")]
+    result = verify(str(repository), wanted)
+    assert "import set 'bias': ask Alice" in result.notices
+    assert any("ask Alice" in line for line in result.report())
+
+
 def test_an_empty_repository(repository, exports, tmp_path):
     assert verify(str(repository)).ok
     result = verify(str(repository), sets(exports, tmp_path / "source"))

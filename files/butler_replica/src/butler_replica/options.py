@@ -234,6 +234,11 @@ class ImportOptions(_Described):
         "database waits meanwhile, even to read; large imports are faster. Otherwise that is done where nobody else "
         "is connected to it.",
     )
+    note: str = Field(
+        default="",
+        json_schema_extra={"metavar": "TEXT"},
+        description="What a reader of the report should know of these exports, in your own words.",
+    )
 
 
 @dataclass(frozen=True, kw_only=True, config=_CONFIG)

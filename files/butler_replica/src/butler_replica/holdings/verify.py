@@ -237,6 +237,8 @@ def verify(
         comparison = _Comparison(butler, inventory, placeholders)
         for one in sets:
             result.datasets += comparison.check_set(one, told[one.name])
+            if one.note:
+                result.notices.append(f"import set '{one.name}': {one.note}")
         result.datasets += comparison.check_rest()
         for check in result.datasets:
             where = f"{check.dataset_type} in {check.run}"

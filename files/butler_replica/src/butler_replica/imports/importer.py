@@ -83,6 +83,9 @@ class ImportResult:
     inserted: dict[tuple[str, str], int] = field(default_factory=dict)
     """New datasets by dataset type and run."""
 
+    note: str = ""
+    """What the user has to say of the exports."""
+
     @property
     def changed(self) -> bool:
         """Whether the repository was changed, or would be."""
@@ -152,6 +155,8 @@ class ImportResult:
     def show(self, console: Console) -> None:
         """Print the result for a reader."""
         title = "Would be imported" if self.dry_run else "Imported"
+        if self.note:
+            console.print(visible(self.note), markup=False, highlight=False, soft_wrap=True)
         table = Table(title=f"{title}: {len(self.files)} export files", title_justify="left")
         table.add_column("dataset type")
         table.add_column("run")
@@ -315,7 +320,7 @@ class _Importer:
         self._unsupported = ""
         """Why datasets cannot be staged."""
 
-        self.result = ImportResult(dry_run=self._dry_run)
+        self.result = ImportResult(dry_run=self._dry_run, note=options.note)
 
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
         work = _Work(paths, progress, self.result)
