@@ -79,6 +79,7 @@ lint-others:
 	cd $(PACKAGE) && lint-imports --no-cache
 	shellcheck $$(grep -rlE '^#!.*bash' tools .ci molecule)
 	python tools/derive.py --check
+	cd $(PACKAGE) && pytest -n 0 tests/test_contracts.py
 	ansible-playbook --syntax-check -i inventory/vm site.yml playbooks/*.yml >/dev/null
 	ansible-doc -t module $$(basename -s .py plugins/modules/*.py) >/dev/null
 

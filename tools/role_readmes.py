@@ -56,7 +56,7 @@ def options(specs: dict[str, Any], indent: str = "") -> Iterator[str]:
 def readme(role: Path) -> str:
     """Return the text of a role's README."""
     entry_points = yaml.safe_load((role / SOURCE).read_text())["argument_specs"]
-    lines = [f"<!-- Written by tools/role_readmes.py from {SOURCE}: change that. -->", ""]
+    lines = [f"<!-- Written by tools/derive.py from {SOURCE}: change that. -->", ""]
     for name, spec in entry_points.items():
         main = name == "main"
         lines += [f"# Role {role.name}" if main else f"## Entry point `{name}`", ""]
