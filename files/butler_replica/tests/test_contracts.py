@@ -300,6 +300,40 @@ def test_tags_are_the_stages() -> None:
     assert f"{{'stage': '{default}'}}" in handled["__dc2_datasets_stage_sets"]
 
 
+def test_a_set_without_a_stage_has_that_of_the_definition() -> None:
+    sets = [{"name": "one"}, {"name": "two", "stage": "raw"}]
+    given = {"dc2_datasets_import_sets": sets, "__dc2_datasets_stage": "products"}
+    told = subprocess.run(
+        [
+            *(
+                sys.executable,
+                "-m",
+                "ansible",
+                "adhoc",
+                "localhost",
+                "-i",
+                "localhost,",
+                "-c",
+                "local",
+                "-m",
+                "debug",
+            ),
+            *("-a", "var=__dc2_datasets_stage_sets", "-e", json.dumps(given)),
+            *("-e", f"@{PROJECT}/roles/dc2_datasets/vars/main.yml"),
+        ],
+        env={
+            **os.environ,
+            "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
+            "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+        },
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    (value,) = json.loads(told[told.index("{") :]).values()
+    assert value == [{"name": "one", "stage": "products"}]
+
+
 def test_the_table_of_stages_has_all_of_them_in_their_order() -> None:
     plays = [
         Path(play["ansible.builtin.import_playbook"]).stem
