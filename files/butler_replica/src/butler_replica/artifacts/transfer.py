@@ -48,7 +48,7 @@ class Transfer:
     Parameters
     ----------
     mode : `str`
-        A `~butler_replica.options.TransferMode`.
+        A ``TransferMode`` of `butler_replica.options`.
     root : `pathlib.Path`
         Folder of the datastore, below which artifacts go.
     sources : `~butler_replica.artifacts.rewriting.Roots`

@@ -44,7 +44,7 @@ def apply_plan(
     plan : `FilePlan`
         What there is to do.
     transfer_mode : `str`
-        How artifacts are brought, a `~butler_replica.options.TransferMode`.
+        How artifacts are brought, a ``TransferMode`` of `butler_replica.options`.
     chains : `~collections.abc.Sequence` [ `~butler_replica.collections.chains.ChainResult` ], optional
         What chains become with it.
     tell : `~collections.abc.Callable`, optional
