@@ -89,7 +89,11 @@ OF_THE_VERB = {
 
 PAGES = [
     PROJECT / "README.md",
-    *(path for path in sorted((PROJECT / "docs").rglob("*.md")) if "decisions" not in path.parts),
+    *(
+        path
+        for path in sorted((PROJECT / "docs").rglob("*.md"))
+        if not {"decisions", "generated"} & {*path.parts}
+    ),
 ]
 
 
