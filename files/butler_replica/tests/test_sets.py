@@ -126,7 +126,7 @@ def test_collections():
 
 def test_description_in_a_file(tmp_path):
     path = tmp_path / "dc2.yml"
-    path.write_text("dc2_import_sets: [{name: a, exports: /a}]\nother: 1\n")
+    path.write_text("dc2_import_sets: [{name: a, exports: /a}]\nother: '{{ x }}'\n")
     sets, collections = load_description(path)
     assert [one.name for one in sets] == ["a"]
     assert collections == []
@@ -134,6 +134,7 @@ def test_description_in_a_file(tmp_path):
         "other: 1": "has neither of the keys",
         "dc2_import_sets: [": "cannot be read as YAML",
         "dc2_import_sets: [{name: a}]": "dc2.yml: import set 'a': key 'exports' is missing",
+        "dc2_import_sets: [{name: a, exports: '{{ root }}/a'}]": r"has templates \({{ ... }}\), which are not resolved",
     }.items():
         path.write_text(text)
         with pytest.raises(ReplicaError, match=message):

@@ -120,6 +120,10 @@ def load_description(path: Path) -> tuple[list[ImportSet], list[Collection]]:
     keys = {"dc2_import_sets", "dc2_collections"}
     if not keys & set(content):
         raise ReplicaError(f"{path}: has neither of the keys {' and '.join(sorted(keys))}.")
+    if "{{" in yaml.safe_dump({key: content.get(key) for key in keys}, width=float("inf")):
+        raise ReplicaError(
+            f"{path}: has templates ({{{{ ... }}}}), which are not resolved here: write what they stand for."
+        )
     try:
         return (
             parse_sets(content.get("dc2_import_sets") or ()),
