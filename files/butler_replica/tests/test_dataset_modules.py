@@ -1,67 +1,25 @@
-"""The modules, run by Ansible: check mode says what a run does, and a rerun changes nothing."""
+"""The modules: check mode says what a run does, and a rerun changes nothing."""
 
 from __future__ import annotations
-
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 from lsst.daf.butler import Butler
 
 from small_repository import add_datasets
 
-pytest.importorskip("ansible")
+pytest.importorskip("ansible.module_utils.testing")
+
+from kit.modules import run_module
+
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[3]
 
-
-@pytest.fixture
-def run_module(tmp_path):
-    """Run a module on this machine and return its result."""
-
-    def run(module, *options, **arguments):
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "ansible", "adhoc", "localhost", "-i", "localhost,", "-c", "local"),
-                *(
-                    "-m",
-                    module,
-                    "-a",
-                    json.dumps(arguments),
-                    "-e",
-                    f"ansible_python_interpreter={sys.executable}",
-                ),
-                *options,
-            ],
-            cwd=PROJECT,
-            env={
-                **os.environ,
-                "ANSIBLE_CONFIG": str(PROJECT / "ansible.cfg"),
-                "ANSIBLE_HOME": str(tmp_path / "home"),
-                "ANSIBLE_ASYNC_DIR": str(tmp_path / "jobs"),
-                "ANSIBLE_LOAD_CALLBACK_PLUGINS": "1",
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json",
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.stdout.startswith("{"), done.stdout + done.stderr
-        return json.loads(done.stdout)["plays"][0]["tasks"][0]["hosts"]["localhost"]
-
-    return run
-
-
-def check_run_rerun(run_module, module, look, **arguments):
+def check_run_rerun(module, look, **arguments):
     """Return the result of the run; check mode says the same and touches nothing."""
     before = look()
-    checked = run_module(module, "--check", "--diff", **arguments)
+    checked = run_module(module, check=True, diff=True, **arguments)
     assert look() == before
-    done = run_module(module, "--diff", **arguments)
+    done = run_module(module, diff=True, **arguments)
     assert look() != before
     assert done["changed"]
     assert done["diff"]
@@ -69,13 +27,13 @@ def check_run_rerun(run_module, module, look, **arguments):
     assert {k: v for k, v in checked.items() if k not in ignored} == {
         k: v for k, v in done.items() if k not in ignored
     }
-    again = run_module(module, "--diff", **arguments)
+    again = run_module(module, diff=True, **arguments)
     assert not again["changed"]
     assert not again["diff"]
     return done
 
 
-def test_modules(make_repository, tmp_path, run_module):
+def test_modules(make_repository, tmp_path):
     source = make_repository("sqlite", tmp_path / "source")
     refs = add_datasets(source, tmp_path / "files")
     folder = tmp_path / "exports"
@@ -90,7 +48,7 @@ def test_modules(make_repository, tmp_path, run_module):
     def datasets():
         return repository.sql("SELECT id FROM dataset ORDER BY id")
 
-    result = check_run_rerun(run_module, "butler_import", datasets, repo=str(repository), set=import_set)
+    result = check_run_rerun("butler_import", datasets, repo=str(repository), set=import_set)
     assert (result["datasets"]["found"], result["datasets"]["inserted"], result["datasets"]["missing"]) == (
         4,
         4,
@@ -101,10 +59,9 @@ def test_modules(make_repository, tmp_path, run_module):
         return repository.sql("SELECT * FROM collection_chain ORDER BY parent, position")
 
     described = [{"name": "all", "type": "CHAINED", "children": ["run/bias", "later"]}]
-    result = check_run_rerun(run_module, "butler_chain", chains, repo=str(repository), collections=described)
+    result = check_run_rerun("butler_chain", chains, repo=str(repository), collections=described)
     assert result["open"] == {"all": ["later"]}
     result = check_run_rerun(
-        run_module,
         "butler_chain",
         chains,
         repo=str(repository),
@@ -118,7 +75,7 @@ def test_modules(make_repository, tmp_path, run_module):
     assert report["ok"]
     assert report["totals"]["promised"] == 4
 
-    result = check_run_rerun(run_module, "butler_prune", datasets, repo=str(repository))
+    result = check_run_rerun("butler_prune", datasets, repo=str(repository))
     assert result["datasets"] == {"before": 4, "removed": 1, "kept": 0, "remote": 0, "after": 3}
 
     artifacts[1].unlink()
