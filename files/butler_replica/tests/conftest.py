@@ -31,6 +31,12 @@ EMPTY_DATABASE = "empty_repository"
 gc.set_threshold(100_000, 50, 100)
 
 
+def pytest_collection_finish() -> None:
+    """Leave what was imported out of every search for garbage, of which making a repository asks several."""
+    gc.collect()
+    gc.freeze()
+
+
 # As with SQLite below.
 os.environ["BUTLER_REPLICA_NO_SYNC"] = "1"
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,22 +16,16 @@ from lsst.daf.butler import Butler, Config
 
 from butler_replica.session.lock import LOCK_NAME
 from conftest import Repository
+from kit.processes import Command
 from postgres_server import PostgresServer
 from registry_tables import registry_tables
 
 TIMEOUT = 60.0
 
 
-def start_import(repository: Repository, *arguments: object, name: str = "importer") -> subprocess.Popen[str]:
+def start_import(repository: Repository, *arguments: object, name: str = "importer") -> Command:
     """Start ``butler-replica import`` as the leader of a process group; ``name`` is what the server calls it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "butler_replica", "import", str(repository), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={**os.environ, "PGAPPNAME": name},
-    )
+    return Command("import", repository, *arguments, PGAPPNAME=name)
 
 
 def run_import(repository: Repository, *arguments: object) -> None:
@@ -43,7 +35,7 @@ def run_import(repository: Repository, *arguments: object) -> None:
     assert process.returncode == 0, out + err
 
 
-def failure(process: subprocess.Popen[str]) -> str:
+def failure(process: Command) -> str:
     """Wait until an import fails, and return what its user reads."""
     _, err = process.communicate(timeout=TIMEOUT)
     assert process.returncode == 1, (process.returncode, err)
@@ -84,9 +76,7 @@ def sessions(repository: Repository, condition: str = "true") -> list[int]:
 
 
 @contextmanager
-def held_up(
-    repository: Repository, *arguments: object, at: str = "dataset_location"
-) -> Iterator[subprocess.Popen[str]]:
+def held_up(repository: Repository, *arguments: object, at: str = "dataset_location") -> Iterator[Command]:
     """Start an import into a PostgreSQL repository, and hold it up where it writes into a table.
 
     That is in the middle of its transaction, if nothing else is said: its artifacts are in place then, and its
@@ -218,7 +208,7 @@ def write_auth(path: Path, server: PostgresServer | None) -> Path:
 
 
 @contextmanager
-def killed_at_end(process: subprocess.Popen[str]) -> Any:
+def killed_at_end(process: Command) -> Any:
     """Leave no process behind, whatever happens."""
     try:
         yield process

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 from hypothesis import given
@@ -13,6 +9,7 @@ from lsst.daf.butler import Butler, CollectionType
 from butler_replica.collections.chains import merge_children
 from butler_replica.collections.ensure import ensure_collections, set_chain
 from butler_replica.errors import ConflictError, ReplicaError
+from kit.processes import STOCK, run
 
 # The chains of DC2, dc2.md 3.7 and 3.11.
 DC2 = [
@@ -100,12 +97,7 @@ def test_set_chain(repository):
     assert changed.diff()[0]["after"] == "c\na\nb\nd\ndoc: Two runs.\n"
     assert chain_in_database(repository, "chain") == ["c", "a", "b", "d"]
 
-    listed = subprocess.run(
-        [Path(sys.executable).with_name("butler"), "query-collections", repo, "--chains", "TREE"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    listed = run("query-collections", repo, "--chains", "TREE", entry=STOCK).stdout
     assert [line.split()[0] for line in listed.splitlines() if line.startswith("  ")] == ["c", "a", "b", "d"]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from butler_replica.errors import ArtifactError, ConflictError, ExportError, Rep
 from butler_replica.imports.importer import import_exports
 from conftest import Repository
 from exports_for_tests import artifact_paths, make_artifacts
+from kit.processes import STOCK, run
 from registry_tables import assert_same, registry_tables
 from small_repository import add_datasets, tree
 
@@ -39,12 +39,7 @@ def counts(result) -> tuple[int, int, int, int]:
 
 def run_import(*arguments: object) -> subprocess.CompletedProcess[str]:
     """Run ``butler-replica import`` in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-m", "butler_replica", "import", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("import", *arguments)
 
 
 @pytest.fixture
@@ -400,7 +395,7 @@ class TestRoom:
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", small], check=True)
         try:
             # In processes of their own, which let go of the file system when they end.
-            subprocess.run([Path(sys.executable).with_name("butler"), "create", small / "repo"], check=True)
+            assert run("create", small / "repo", entry=STOCK).returncode == 0
             before = tree(small / "repo")
             copied = run_import(small / "repo", exported, "--transfer", "copy")
             assert copied.returncode == 1
@@ -428,19 +423,7 @@ class TestCommandLine:
             **{"stored": 192, "artifacts_added": 0},
         }
         assert output["files"][0]["path"] == str(real_export)
-        listed = subprocess.run(
-            [
-                Path(sys.executable).with_name("butler"),
-                "query-datasets",
-                str(repository),
-                "flat",
-                "--collections",
-                "*",
-            ],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        listed = run("query-datasets", repository, "flat", "--collections", "*", entry=STOCK)
         assert "ff0c320e-7055-4492-8e41-3beda26e4894" in listed.stdout
 
     @pytest.mark.slow

@@ -7,8 +7,6 @@ import gc
 import os
 import pwd
 import stat
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +19,7 @@ from butler_replica.errors import RefusedError, RepositoryError
 from butler_replica.exports.files import find_exports
 from butler_replica.repository.making import RepositoryResult, ensure_repository
 from butler_replica.session.opening import open_butler
+from kit.processes import STOCK, run
 
 CONFIG = {"registry": {"db": "sqlite:///<butlerRoot>/gen3.sqlite3"}}
 
@@ -167,13 +166,7 @@ def test_dotted_root_by_its_label(tmp_path: Path) -> None:
     index = tmp_path / "index.yaml"
     index.write_text(f"dc2: {root}\n")
     for repo in ("dc2", str(root), f"{root}/", f"{root}/butler.yaml"):
-        done = subprocess.run(
-            [Path(sys.executable).with_name("butler"), "query-collections", repo],
-            env={**os.environ, "DAF_BUTLER_REPOSITORY_INDEX": str(index)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+        done = run("query-collections", repo, entry=STOCK, DAF_BUTLER_REPOSITORY_INDEX=str(index))
         assert "a/run" in done.stdout
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,6 +19,7 @@ from butler_replica.errors import ConflictError
 from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
 from conftest import Repository
+from kit.processes import STOCK, run
 from registry_tables import assert_same, registry_tables
 from small_repository import add_datasets, certify
 
@@ -398,8 +397,8 @@ class TestAssociatedCollections:
         for command in commands:
             _, verb, *options = command.replace("REPO", str(repository)).split()
             confirmed = ["--no-confirm"] if verb == "remove-collections" else []
-            butler = Path(sys.executable).with_name("butler")
-            subprocess.run([butler, verb, *confirmed, *options], check=True, capture_output=True)
+            done = run(verb, *confirmed, *options, entry=STOCK)
+            assert done.returncode == 0, done.stderr
         result = import_exports(repository, [certified, declaring], missing="register")
         assert "declared TAGGED; it is CALIBRATION in the repository" in result.files[1].notices[0]
         assert children(repository, "chain") == ["calib", "a"]

@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 from click.testing import CliRunner
 from lsst.daf.butler import Butler
@@ -12,6 +8,7 @@ from butler_replica.cli import main
 from butler_replica.errors import RefusedError, ReplicaError
 from butler_replica.holdings import prune as prune_module
 from butler_replica.holdings.prune import prune
+from kit.processes import STOCK, run
 from small_repository import add_datasets, certify, tree
 
 
@@ -91,19 +88,7 @@ def test_what_is_gone_leaves_the_registry(filled, tmp_path):
     for kind, left in (("bias", 3), ("flat", 3), ("dark", 2)):
         refs = butler.query_datasets(kind, f"run/{kind}")
         assert [butler.get(ref)["kind"] for ref in refs] == [kind] * left
-    listed = subprocess.run(
-        [
-            Path(sys.executable).with_name("butler"),
-            "query-datasets",
-            str(filled),
-            "dark",
-            "--collections",
-            "run/dark",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+    listed = run("query-datasets", filled, "dark", "--collections", "run/dark", entry=STOCK).stdout
     assert listed.count("run/dark") == 2
 
 

@@ -26,8 +26,7 @@ from butler_replica.errors import RefusedError, ReplicaError, RepositoryError
 from butler_replica.repository import making as repository_module
 from butler_replica.repository.making import DOOMED_NAME, RepositoryResult, ensure_repository
 from butler_replica.session.lock import LOCK_NAME, repository_lock
-
-BUTLER = Path(sys.executable).with_name("butler")
+from kit.processes import STOCK, run
 
 
 @dataclass
@@ -89,7 +88,7 @@ class Replica:
 
     def stock(self, *arguments: str) -> str:
         """Run the stock ``butler`` command in a process of its own."""
-        done = subprocess.run([BUTLER, *arguments], capture_output=True, text=True, check=False)
+        done = run(*arguments, entry=STOCK)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
