@@ -53,11 +53,26 @@ ABOUT_DATASETS = ("a run above the repository", "a long formatter", *(c for c in
 
 
 @pytest.mark.parametrize(
-    ("case", "staged_from"), [*((case, 10) for case in CASES), *((case, 0) for case in ABOUT_DATASETS)]
+    ("backend", "case", "staged_from"),
+    [
+        *(("sqlite", case, 10) for case in CASES),
+        *(("sqlite", case, 0) for case in ABOUT_DATASETS),
+        # What is looked at is the export; that nothing is changed there either is seen in a few.
+        *(
+            pytest.param("postgresql", case, staged_from, marks=pytest.mark.postgres)
+            for case, staged_from in (("a NUL in a run", 10), ("a long name", 10), ("a NUL in a data ID", 0))
+        ),
+    ],
 )
 def test_refused_beforehand(
-    repository: Repository, raws: Path, monkeypatch: pytest.MonkeyPatch, case: str, staged_from: int
+    make_repository: Callable[..., Repository],
+    backend: str,
+    raws: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    case: str,
+    staged_from: int,
 ) -> None:
+    repository = make_repository(backend)
     for module in (plan, importer):
         monkeypatch.setattr(module, "STAGED_FROM", staged_from)
     old, new, message = CASES[case]

@@ -135,7 +135,8 @@ def fill(disk: Path, leave: int) -> Path:
 def test_killed_at_random_moments(
     make_repository: Callable[..., Repository], backend: str, transfer: str, raws: Path, few_raws: Path
 ) -> None:
-    kill_at_random(lambda: make_repository(backend), [raws, few_raws], transfer, 5, secrets.randbelow(10**6))
+    """A few; ``python tests/kill_importer.py 100`` kills more."""
+    kill_at_random(lambda: make_repository(backend), [raws, few_raws], transfer, 3, secrets.randbelow(10**6))
 
 
 @pytest.mark.parametrize("at", ["dataset_type", "collection", "dataset_location"])

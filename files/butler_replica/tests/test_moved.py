@@ -35,8 +35,27 @@ def is_whole(repository: Repository, export: Path, artifacts: Path) -> bool:
     return verify(str(repository), [{"name": "all", "exports": str(export), "artifacts": str(artifacts)}]).ok
 
 
-@pytest.mark.parametrize("transfer", ["symlink", "relsymlink", "direct"])
-def test_moved(repository: Repository, exported: Path, tmp_path: Path, way: None, transfer: str) -> None:
+@pytest.mark.parametrize(
+    ("backend", "way", "transfer"),
+    [
+        ("sqlite", "by ref", "symlink"),
+        ("sqlite", "by ref", "direct"),
+        ("sqlite", "staged", "relsymlink"),
+        pytest.param("postgresql", "by ref", "relsymlink", marks=pytest.mark.postgres),
+        pytest.param("postgresql", "staged", "symlink", marks=pytest.mark.postgres),
+        pytest.param("postgresql", "staged", "direct", marks=pytest.mark.postgres),
+    ],
+    indirect=["way"],
+)
+def test_moved(
+    make_repository: Callable[..., Repository],
+    backend: str,
+    exported: Path,
+    tmp_path: Path,
+    way: None,
+    transfer: str,
+) -> None:
+    repository = make_repository(backend)
     export = Path(shutil.copyfile(exported / "export.yaml", tmp_path / "export.yaml"))
     import_exports(repository, [export], artifacts=exported, transfer=transfer)
     tables = registry_tables(repository)
@@ -66,7 +85,11 @@ def test_moved(repository: Repository, exported: Path, tmp_path: Path, way: None
     assert not import_exports(repository, [export], **moved).changed
 
 
-@pytest.mark.parametrize("transfer", TRANSFERS)
+@pytest.mark.parametrize(
+    ("way", "transfer"),
+    [*(("by ref", transfer) for transfer in TRANSFERS), ("staged", "symlink"), ("staged", "direct")],
+    indirect=["way"],
+)
 def test_some_were_lost(
     make_repository: Callable[..., Repository], exported: Path, tmp_path: Path, way: None, transfer: str
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from butler_replica.errors import RefusedError, ReplicaError
 from butler_replica.holdings import prune as prune_module
 from butler_replica.holdings.prune import prune
 from butler_replica.repository.making import ensure_repository
+from kit.processes import STOCK, run
 from small_repository import SPRING, add_datasets, certify, tree
 
 
@@ -61,8 +61,13 @@ AWAY = {
 }
 
 
-@pytest.mark.parametrize("transfer", ["symlink", "relsymlink", "direct"])
-@pytest.mark.parametrize("situation", AWAY)
+@pytest.mark.parametrize(
+    ("situation", "transfer"),
+    [
+        *((situation, "direct") for situation in AWAY),
+        *((situation, link) for situation in list(AWAY)[1::3] for link in ("symlink", "relsymlink")),
+    ],
+)
 def test_a_folder_that_is_not_mounted(make_repository, tmp_path, situation, transfer):
     biases, flats, away, go_away = AWAY[situation]
     if "link" in situation:
@@ -307,15 +312,7 @@ def test_what_was_taken_out_is_an_export_of_the_butler(make_repository, tmp_path
     (data / "bias_1.yaml").write_bytes(content)
     other = make_repository()
     add_datasets(other, tmp_path / "others", kind="flat", run="run/flat")
-    done = subprocess.run(
-        [
-            *(Path(sys.executable).with_name("butler"), "import", str(other), str(repository)),
-            *("--export-file", str(written), "--transfer", "direct"),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run("import", other, repository, "--export-file", written, "--transfer", "direct", entry=STOCK)
     assert done.returncode == 0, done.stderr
     (found,) = Butler.from_config(str(other)).query_datasets("bias", "run/bias")
     assert found.dataId["detector"] == 1

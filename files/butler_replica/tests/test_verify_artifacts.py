@@ -66,8 +66,13 @@ FAULTS = {
 }
 
 
-@pytest.mark.parametrize("transfer", ["copy", "symlink", "direct"])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize(
+    ("fault", "transfer"),
+    [
+        *((fault, "direct") for fault in FAULTS),
+        *((fault, way) for fault in ("grown", "deleted", "pipe") for way in ("copy", "symlink")),
+    ],
+)
 def test_faults(make_repository, tmp_path, fault, transfer):
     wound, said, why = FAULTS[fault]
     repository = make_repository()
