@@ -16,7 +16,7 @@ import yaml
 from lsst.daf.butler import Butler
 
 from butler_replica.errors import RefusedError, RepositoryError
-from butler_replica.repository import database as database_module
+from butler_replica.repository import postgres as postgres_module
 from postgres_server import QUICK_SETTINGS, PostgresServer, temporary_server
 from test_repository import Replica
 
@@ -213,13 +213,13 @@ def test_nothing_is_touched_where_it_comes_after_the_plan(
     filled: Replica, situation: Situation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is asked again in the step that takes the database out of use."""
-    retire = database_module.PostgresDatabase.retire
+    retire = postgres_module.PostgresDatabase.retire
 
     def late(*args: Any) -> None:
         filled.server.sql(situation.done, database=filled.name)
         retire(*args)
 
-    monkeypatch.setattr(database_module.PostgresDatabase, "retire", late)
+    monkeypatch.setattr(postgres_module.PostgresDatabase, "retire", late)
     before = filled.fingerprint()
     with pytest.raises(RefusedError, match="cannot be dropped"):
         filled.ensure(filled.name)
@@ -233,7 +233,7 @@ def killed(replica: Replica, statement: int, *arguments: Any) -> None:
     """Ask for a replica in a process that is killed before a statement of its own on databases."""
     pid = os.fork()
     if pid == 0:  # pragma: no cover
-        run, calls = database_module._run, []
+        run, calls = postgres_module._run, []
 
         def counted(*args: Any) -> None:
             calls.append(args)
@@ -241,7 +241,7 @@ def killed(replica: Replica, statement: int, *arguments: Any) -> None:
                 os._exit(9)
             run(*args)
 
-        database_module._run = counted
+        postgres_module._run = counted
         try:
             replica.ensure(*arguments)
         finally:
@@ -284,16 +284,16 @@ def test_what_only_looks_like_a_leftover_stays(replica: Replica) -> None:
 def test_two_makers_at_a_time(replica: Replica, tmp_path: Path) -> None:
     """The second finds the name taken, and leaves nothing of its own."""
     other = new_replica(replica.server, tmp_path / "other", replica.name)
-    inspect = database_module.PostgresDatabase.create
+    inspect = postgres_module.PostgresDatabase.create
 
     def late(*args: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(database_module.PostgresDatabase, "create", inspect)
+            patch.setattr(postgres_module.PostgresDatabase, "create", inspect)
             other.ensure()
         return inspect(*args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(database_module.PostgresDatabase, "create", late)
+        patch.setattr(postgres_module.PostgresDatabase, "create", late)
         with pytest.raises(RepositoryError, match="already exists"):
             replica.ensure()
     assert not any(name.startswith("dc2_replica_making_") for name in replica.server.databases())

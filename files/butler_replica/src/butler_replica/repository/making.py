@@ -39,8 +39,11 @@ from ..session.lock import LOCK_NAME, LOCK_WAIT_SECONDS, repository_lock
 from ..session.opening import database_errors
 from ..sets import DataPlaces, data_places, parse_sets
 from ..wording import visible
-from .database import Database, DatabaseState, PostgresDatabase, RegistryState, SqliteDatabase, open_database
+from .database import Database, DatabaseState, RegistryState
+from .databases import open_database
 from .folder import FolderContent, artifacts_among, empty_folder, is_pruned_record, place_problem, scan_folder
+from .postgres import PostgresDatabase
+from .sqlite import SqliteDatabase
 
 CONFIG_NAME = "butler.yaml"
 DOOMED_NAME = "butler.being-destroyed.yaml"
