@@ -233,15 +233,16 @@ def killed(replica: Replica, statement: int, *arguments: Any) -> None:
     """Ask for a replica in a process that is killed before a statement of its own on databases."""
     pid = os.fork()
     if pid == 0:  # pragma: no cover
-        run, calls = postgres_module._run, []
+        execute, calls = sqlalchemy.Connection.exec_driver_sql, []
 
-        def counted(*args: Any) -> None:
-            calls.append(args)
-            if len(calls) == statement:
-                os._exit(9)
-            run(*args)
+        def counted(self: sqlalchemy.Connection, sql: str, *args: Any, **kwargs: Any) -> Any:
+            if " DATABASE " in sql:
+                calls.append(sql)
+                if len(calls) == statement:
+                    os._exit(9)
+            return execute(self, sql, *args, **kwargs)
 
-        postgres_module._run = counted
+        sqlalchemy.Connection.exec_driver_sql = counted  # type: ignore[method-assign]
         try:
             replica.ensure(*arguments)
         finally:
