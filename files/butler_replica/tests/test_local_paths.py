@@ -187,8 +187,11 @@ def test_who_may_read_the_folder_may_open_the_repository(tmp_path: Path, mask: i
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 @pytest.mark.parametrize("closed", ["data", "dc2", "dc2/inside", ""])
-def test_folders_that_may_not_be_entered(closed: str) -> None:
+def test_folders_that_may_not_be_entered(tmp_path: Path, closed: str) -> None:
     """One sentence or success, and no traceback, as a user without rights."""
+    # What is imported late is imported here: that user may be unable to read this Python.
+    ensure(tmp_path / "dc2")
+    ensure(tmp_path / "dc2", "dc2", str(tmp_path / "data" / "*.yaml"))
     nobody = pwd.getpwnam("nobody")
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
