@@ -62,6 +62,23 @@ class Inventory:
         where = np.minimum(np.searchsorted(self.ids, ids), len(self.ids) - 1)
         return np.where(self.ids[where] == ids, where, -1)
 
+    def registered(self, ids: Iterable[bytes]) -> set[bytes]:
+        """Select the datasets that the repository has.
+
+        Parameters
+        ----------
+        ids : `~collections.abc.Iterable` [ `bytes` ]
+            IDs of 16 bytes.
+
+        Returns
+        -------
+        ids : `set` [ `bytes` ]
+            Those that are there.
+        """
+        listed = list(ids)
+        where = self.find(np.array(listed, dtype="S16"))
+        return {one for one, place in zip(listed, where.tolist(), strict=True) if place >= 0}
+
 
 def as_bytes(ids: Iterable[uuid.UUID]) -> NDArray[np.bytes_]:
     """Return dataset IDs as in ``Inventory.ids``.

@@ -4,30 +4,22 @@ from __future__ import annotations
 
 __all__ = ["CalibrationCheck", "DatasetCheck", "VerifyResult", "verify"]
 
-import io
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lsst.daf.butler import Butler, CollectionType
+from lsst.daf.butler import Butler
 from numpy.typing import NDArray
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from ..artifacts.evidence import Artifacts, State
 from ..artifacts.finder import ArtifactFinder, make_finder
 from ..artifacts.listing import Listing
-from ..collections.associations import ASSOCIATED, restrict_associations
-from ..collections.chains import Collections, merge_children
-from ..collections.ensure import plan_collections
+from ..collections.associations import restrict_associations
 from ..dimensions.compared import other_records_used
-from ..errors import ConflictError, ReplicaError
+from ..errors import ReplicaError
 from ..exports.files import find_exports
 from ..exports.model import ExportFile
 from ..exports.reader import read_export
@@ -36,162 +28,10 @@ from ..options import Collection, ImportSet, Placeholders
 from ..progress import Progress, Report
 from ..session.opening import database_errors, open_butler
 from ..sets import parse_collections, parse_sets
-from ..wording import ReaderConsole
 from .inventory import Group, Inventory, as_uuids, take_inventory
-
-
-@dataclass
-class DatasetCheck:
-    """Datasets of one dataset type and run that one import set promised."""
-
-    set: str
-    """Name of the import set; empty for datasets that no export promised."""
-
-    dataset_type: str
-    run: str
-    promised: int = 0
-    registered: int = 0
-    recorded: int = 0
-    """With a datastore record."""
-
-    on_disk: int = 0
-    """With a datastore record and its artifact."""
-
-    remote: int = 0
-    """With a datastore record of an artifact that is not on this machine, and was not looked at."""
-
-    without_artifact: int = 0
-    """Left out, pruned, or registered alone, and the import set allows it: there is no artifact."""
-
-    problems: list[str] = field(default_factory=list)
-
-
-@dataclass
-class CalibrationCheck:
-    """Validity ranges of one CALIBRATION collection."""
-
-    collection: str
-    promised: int
-    """Ranges that the exports certify for datasets that are registered."""
-
-    found: int
-    """Those of them that are there."""
-
-    total: int
-    """All ranges that are there."""
-
-
-@dataclass
-class VerifyResult:
-    """Whether a repository is what it should be."""
-
-    repo: str
-    datasets: list[DatasetCheck] = field(default_factory=list)
-    calibrations: list[CalibrationCheck] = field(default_factory=list)
-    chains: dict[str, list[str]] = field(default_factory=dict)
-    """Children, in search order, of every chain."""
-
-    open_chains: dict[str, list[str]] = field(default_factory=dict)
-    """Children that a chain should have and that do not exist, by chain."""
-
-    skipped_collections: dict[str, str] = field(default_factory=dict)
-    """Reason by name of the collections described that are not needed."""
-
-    notices: list[str] = field(default_factory=list)
-    """What a reader should know although it is as the import sets allow, one sentence each."""
-
-    failures: list[str] = field(default_factory=list)
-    """What does not hold, one sentence each."""
-
-    changed = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether everything holds."""
-        return not self.failures
-
-    def totals(self) -> dict[str, int]:
-        """Return the number of datasets in each column of the table."""
-        return {
-            column: sum(getattr(check, column) for check in self.datasets)
-            for column in ("promised", "registered", "recorded", "on_disk", "remote", "without_artifact")
-        }
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain JSON data."""
-        return {
-            "ok": self.ok,
-            "failures": self.failures,
-            "notices": self.notices,
-            "totals": self.totals(),
-            "datasets": [asdict(check) for check in self.datasets],
-            "calibrations": [asdict(check) for check in self.calibrations],
-            "chains": self.chains,
-            "open_chains": self.open_chains,
-            "skipped_collections": self.skipped_collections,
-            "report": self.report(),
-        }
-
-    def report(self) -> list[str]:
-        """Return what `show` prints, as lines of text."""
-        console = ReaderConsole(file=io.StringIO(), width=160, record=True)
-        self.show(console)
-        return [line.rstrip() for line in console.export_text().splitlines()]
-
-    def show(self, console: Console) -> None:
-        """Print the tables and what does not hold."""
-        table = Table(
-            title=f"Datasets of {self.repo}",
-            title_justify="left",
-            show_footer=True,
-            box=box.SIMPLE,
-            pad_edge=False,
-            collapse_padding=True,
-        )
-        with_sets = any(check.set for check in self.datasets)
-        for header in (*(["import set"] if with_sets else []), "dataset type", "run"):
-            table.add_column(header, overflow="fold")
-        totals = self.totals()
-        columns = [column for column in totals if with_sets or column not in ("promised", "without_artifact")]
-        if not totals["remote"]:
-            columns.remove("remote")
-        for column in columns:
-            table.add_column(
-                column.replace("_", " ").replace("without", "no"), justify="right", footer=str(totals[column])
-            )
-        table.add_column("")
-        table.columns[0].footer = "all"
-        for check in self.datasets:
-            table.add_row(
-                *([check.set] if with_sets else []),
-                check.dataset_type,
-                check.run,
-                *(str(getattr(check, column)) for column in columns),
-                Text("wrong", style="red") if check.problems else "ok",
-            )
-        console.print(table)
-        if self.calibrations:
-            ranges = Table(title="Validity ranges", title_justify="left", box=box.SIMPLE, pad_edge=False)
-            ranges.add_column("CALIBRATION collection")
-            for header in ("promised", "found", "in all"):
-                ranges.add_column(header, justify="right")
-            for calibration in self.calibrations:
-                counts = (calibration.promised, calibration.found, calibration.total)
-                ranges.add_row(calibration.collection, *map(str, counts))
-            console.print(ranges)
-        for name, children in self.chains.items():
-            console.print(f"chain {name} -> {', '.join(children) or 'no children'}", markup=False)
-        for name, children in self.open_chains.items():
-            console.print(f"open chain {name}: no collection {', '.join(children)}", markup=False)
-        for name, reason in self.skipped_collections.items():
-            console.print(f"not made: {name}, {reason}", markup=False)
-        for notice in self.notices:
-            console.print(f"notice: {notice}")
-        for failure in self.failures:
-            console.print(f"WRONG: {failure}", markup=False, style="red")
-        console.print(
-            "The replica is as it should be." if self.ok else f"{len(self.failures)} things are wrong."
-        )
+from .promises import Promised, Promises
+from .verify_collections import check_collections
+from .verify_result import CalibrationCheck, DatasetCheck, VerifyResult
 
 
 def verify(
@@ -249,8 +89,7 @@ def verify(
             result.notices.append(f"{remote} artifacts are not on this machine and were not looked at")
         if orphans := count_orphan_records(butler):
             result.failures.append(f"{orphans} datastore records belong to no registered dataset")
-        _check_collections(butler, described, comparison.promises, result)
-        _check_associations(butler, inventory, comparison.promises, result)
+        check_collections(butler, described, inventory, comparison.promises, result)
     return result
 
 
@@ -281,53 +120,6 @@ def _tell(exports: Mapping[str, list[Path]], progress: Progress | None) -> dict[
     return {name: each(paths) for name, paths in exports.items()}
 
 
-class _Promises:
-    """What the exports say of collections, all sets together."""
-
-    def __init__(self) -> None:
-        self.types: dict[str, CollectionType] = {}
-        self.children: dict[str, tuple[str, ...]] = {}
-        self.tags: dict[str, set[bytes]] = defaultdict(set)
-        self.ranges: dict[str, set[tuple[bytes, tuple[int, int]]]] = defaultdict(set)
-
-    def add(self, export: ExportFile, policy: str) -> None:
-        if policy == "drop":
-            return
-        for item in export.collections.values():
-            if item.type is CollectionType.CHAINED:
-                if policy == "drop-chains":
-                    continue
-                self.children[item.name] = merge_children(self.children.get(item.name, ()), item.children)
-            self.types.setdefault(item.name, item.type)
-        for name, ids in export.tags.items():
-            self.types[name] = CollectionType.TAGGED
-            self.tags[name].update(one.bytes for one in ids)
-        for name, certifications in export.certifications.items():
-            self.types[name] = CollectionType.CALIBRATION
-            self.ranges[name].update(
-                (one.bytes, certification.timespan.nsec)
-                for certification in certifications
-                for one in certification.ids
-            )
-
-
-@dataclass
-class _Promised:
-    """Datasets of one group that the exports of a set name; an ID can come several times."""
-
-    ids: list[NDArray[np.bytes_]] = field(default_factory=list)
-    available: list[NDArray[np.bool_]] = field(default_factory=list)
-    """Whether the artifact of each is where the set says; looked at only for what is not stored."""
-
-    def distinct(self) -> tuple[NDArray[np.bytes_], NDArray[np.bool_]]:
-        if not self.ids:
-            return np.empty(0, dtype="S16"), np.empty(0, dtype=bool)
-        ids, place = np.unique(np.concatenate(self.ids), return_inverse=True)
-        available = np.zeros(len(ids), dtype=bool)
-        np.logical_or.at(available, place, np.concatenate(self.available))
-        return ids, available
-
-
 class _Comparison:
     """What the exports promised beside what the repository holds."""
 
@@ -336,18 +128,18 @@ class _Comparison:
         self.inventory = inventory
         self.placeholders = placeholders
         self.covered = np.zeros(len(inventory.ids), dtype=bool)
-        self.promises = _Promises()
+        self.promises = Promises()
         self.others: list[str] = []
         """Datasets that are of something else than the repository's record of that name."""
 
     def check_set(self, one: ImportSet, paths: Iterable[Path]) -> Iterator[DatasetCheck]:
         """Compare the datasets of one import set, reading its exports one at a time."""
-        promised: dict[Group, _Promised] = defaultdict(_Promised)
+        promised: dict[Group, Promised] = defaultdict(Promised)
         listing = Listing()
         for path in paths:
             export = read_export(path)
             if one.collections == "associations":
-                known = _registered(self.inventory, {each.bytes for each in export.associated()})
+                known = self.inventory.registered({each.bytes for each in export.associated()})
                 export = restrict_associations(export, {uuid.UUID(bytes=each) for each in known})
             self._check_records(export)
             self.promises.add(export, one.collections)
@@ -385,7 +177,7 @@ class _Comparison:
         state[where >= 0] = self.inventory.state[where[where >= 0]]
         return state
 
-    def _check_group(self, one: ImportSet, group: Group, promised: _Promised) -> DatasetCheck:
+    def _check_group(self, one: ImportSet, group: Group, promised: Promised) -> DatasetCheck:
         ids, available = promised.distinct()
         where = self.inventory.find(ids)
         state = self._states(where)
@@ -495,104 +287,3 @@ _PLACEHOLDER = (
     "have an empty file or a Git LFS pointer on disk in place of the artifact",
     "get the artifacts, or set 'placeholders: accept'",
 )
-
-
-def _check_collections(
-    butler: Butler, described: Iterable[Collection], promises: _Promises, result: VerifyResult
-) -> None:
-    known = butler.collections.query_info("*", include_doc=True)
-    existing = {info.name: info for info in known}
-    result.chains = {
-        info.name: list(info.children)
-        for info in sorted(existing.values())
-        if info.type is CollectionType.CHAINED
-    }
-    for name, kind in sorted(promises.types.items()):
-        if name not in existing:
-            result.failures.append(f"collection {name} ({kind.name}) of the exports does not exist")
-        elif existing[name].type is not kind and (
-            name in promises.tags or name in promises.ranges or {existing[name].type, kind} != ASSOCIATED
-        ):
-            result.failures.append(
-                f"collection {name} is {existing[name].type.name}, in the exports {kind.name}"
-            )
-    waiting = Collections(known)
-    waiting.complete()
-    open_chains = waiting.open()
-    for name, children in promises.children.items():
-        open_chains.setdefault(name, []).extend(child for child in children if child not in existing)
-        left = [child for child in children if child in existing and child not in result.chains.get(name, ())]
-        if name in result.chains and left:
-            result.failures.append(f"chain {name} lacks {', '.join(left)} of the exports")
-    try:
-        plan = plan_collections(butler, described)
-    except ConflictError as error:
-        result.failures.append(str(error).rstrip("."))
-    else:
-        result.failures += [f"collection {name} ({kind}) does not exist" for name, kind in plan.made.items()]
-        for chain in plan.chains:
-            if chain.before != chain.after:
-                is_now = "does not exist" if chain.before is None else f"is [{', '.join(chain.before)}]"
-                result.failures.append(
-                    f"chain {chain.name} {is_now} and should be [{', '.join(chain.after)}]"
-                )
-            open_chains.setdefault(chain.name, []).extend(chain.open)
-        result.skipped_collections = plan.skipped
-    result.open_chains = {name: list(dict.fromkeys(left)) for name, left in open_chains.items() if left}
-
-
-def _check_associations(
-    butler: Butler, inventory: Inventory, promises: _Promises, result: VerifyResult
-) -> None:
-    for info in sorted(butler.collections.query_info("*", CollectionType.TAGGED)):
-        promised = _registered(inventory, promises.tags.get(info.name, set()))
-        if promised and (
-            lost := promised - {dataset_id for dataset_id, _ in _associations(butler, info.name)}
-        ):
-            result.failures.append(f"TAGGED collection {info.name} lacks {len(lost)} datasets of the exports")
-    for info in sorted(butler.collections.query_info("*", CollectionType.CALIBRATION)):
-        ranges = promises.ranges.get(info.name, set())
-        known = _registered(inventory, {dataset_id for dataset_id, _ in ranges})
-        promised_ranges = {one for one in ranges if one[0] in known}
-        found = set(_associations(butler, info.name))
-        check = CalibrationCheck(info.name, len(promised_ranges), len(promised_ranges & found), len(found))
-        result.calibrations.append(check)
-        if not found and not promised_ranges:
-            _check_empty(info.name, len(ranges), result)
-        if check.found < check.promised:
-            result.failures.append(
-                f"CALIBRATION collection {info.name} lacks {check.promised - check.found} validity ranges "
-                "of the exports"
-            )
-
-
-def _check_empty(name: str, promised: int, result: VerifyResult) -> None:
-    """Name a CALIBRATION collection that is searched for calibrations and has none."""
-    chains = [chain for chain, children in result.chains.items() if name in children]
-    if not chains:
-        return
-    what = f"CALIBRATION collection {name}, in the chain {', '.join(chains)}, is empty: no calibration is found by it"
-    if promised:
-        result.notices.append(f"{what}, since none of the {promised} that the exports certify is registered")
-    else:
-        result.failures.append(
-            f"{what}; import an export that has its validity ranges (collections: associations), or take it out of the "
-            "chain"
-        )
-
-
-def _registered(inventory: Inventory, ids: set[bytes]) -> set[bytes]:
-    listed = list(ids)
-    where = inventory.find(np.array(listed, dtype="S16"))
-    return {one for one, place in zip(listed, where.tolist(), strict=True) if place >= 0}
-
-
-def _associations(butler: Butler, collection: str) -> Iterator[tuple[bytes, tuple[int, int] | None]]:
-    """Yield dataset ID and validity range of everything in a TAGGED or CALIBRATION collection."""
-    summary = butler.collections.get_info(collection, include_summary=True)
-    for name in sorted(summary.dataset_types or ()):
-        for association in butler.registry.queryDatasetAssociations(
-            name, collections=[collection], collectionTypes=CollectionType.all(), flattenChains=False
-        ):
-            timespan = association.timespan
-            yield association.ref.id.bytes, None if timespan is None else timespan.nsec

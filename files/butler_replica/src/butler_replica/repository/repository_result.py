@@ -1,0 +1,92 @@
+"""What making a repository did, or would do."""
+
+from __future__ import annotations
+
+__all__ = ["RepositoryResult"]
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..wording import visible
+
+
+@dataclass
+class RepositoryResult:
+    """What was done to a repository, or would be done."""
+
+    root: Path
+    name: str
+    """Name to give in ``confirm_destroy``."""
+
+    database: str
+    """URL of the database, without credentials."""
+
+    destroyed: bool = False
+    """Whether an earlier replica was removed."""
+
+    removed_files: int = 0
+    """Number of artifacts and links removed from the folder."""
+
+    created: bool = False
+    """Whether the registry was made."""
+
+    actions: list[str] = field(default_factory=list)
+    """What was done, in order."""
+
+    before: dict[str, str] = field(default_factory=dict)
+    after: dict[str, str] = field(default_factory=dict)
+    """Folder, database and ``butler.yaml`` before and after."""
+
+    dry_run: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was done, or would be."""
+        return bool(self.actions)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the result as plain JSON data."""
+        return {
+            "root": str(self.root),
+            "name": self.name,
+            "database": self.database,
+            "destroyed": self.destroyed,
+            "created": self.created,
+            "removed_files": self.removed_files,
+            "actions": self.actions,
+            "dry_run": self.dry_run,
+        }
+
+    def show(self, console: Console) -> None:
+        """Print the result for a reader.
+
+        Parameters
+        ----------
+        console : `rich.console.Console`
+            Where to print.
+        """
+        console.print(f"Repository {self.root}, registry in {self.database}", highlight=False)
+        for action in self.actions or ["nothing to do"]:
+            console.print(f"  {'would ' if self.dry_run and self.actions else ''}{action}", highlight=False)
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return what changed as Ansible diff mappings."""
+        if not self.changed:
+            return []
+        before, after = (
+            {"actions": "", **self.before},
+            {"actions": "\n".join([*map(visible, self.actions), ""]), **self.after},
+        )
+        return [
+            {
+                "before_header": what,
+                "after_header": what,
+                "before": before.get(what, ""),
+                "after": after.get(what, ""),
+            }
+            for what in after
+            if before.get(what) != after[what]
+        ]
