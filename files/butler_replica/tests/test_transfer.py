@@ -102,6 +102,41 @@ def test_names_of_incomplete_copies(root: Path, source: Path, victim: Path, mode
     assert len(list((root / TARGET).parent.iterdir())) == 2
 
 
+def plant_content(path: Path, victim: Path) -> None:
+    path.write_text("of somebody else, and longer")
+
+
+def plant_second_name(path: Path, victim: Path) -> None:
+    path.hardlink_to(victim)
+
+
+def plant_link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim)
+
+
+def plant_dangling_link(path: Path, victim: Path) -> None:
+    path.symlink_to(victim.parent / "not there yet")
+
+
+@pytest.mark.parametrize("plant", [plant_content, plant_second_name, plant_link, plant_dangling_link])
+def test_something_under_the_name_of_an_incomplete_copy(
+    monkeypatch: pytest.MonkeyPatch, root: Path, source: Path, victim: Path, plant: Callable[[Path, Path], None]
+) -> None:
+    """Whoever guessed the name, and was faster, has nothing written into what is there, or elsewhere."""
+    planted = (root / TARGET).with_name(f".{'5' * 32}.partial")
+
+    def guessed(number: int) -> str:
+        plant(planted, victim)
+        return "5" * 2 * number
+
+    monkeypatch.setattr("secrets.token_hex", guessed)
+    with pytest.raises(ArtifactError, match="made by somebody else"):
+        bring("copy", root, source)
+    assert planted.is_symlink() or planted.read_text() in ("precious", "of somebody else, and longer")
+    assert {path.name: path.read_text() for path in victim.parent.iterdir()} == {"victim": "precious"}
+    assert not (root / TARGET).exists()
+
+
 def test_a_root_that_is_a_link(root: Path, source: Path, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     linked = tmp_path / "deep" / "link"

@@ -309,10 +309,8 @@ class Transfer:
             raise FileExistsError
         with self._opened(source) as descriptor, open(descriptor, "rb", buffering=0, closefd=False) as read:
             before = os.fstat(descriptor)
-            self._partial = partial_name()
             # As with cp: whoever may not read the artifact may not read the copy, and the umask takes what it takes.
-            mode = stat.S_IMODE(before.st_mode) & 0o666 | 0o600
-            new = os.open(self._partial, _NEW_FILE, mode, dir_fd=self._descriptor)
+            new = self._begin_copy(stat.S_IMODE(before.st_mode) & 0o666 | 0o600)
             with open(new, "wb", buffering=0) as write:
                 shutil.copyfileobj(read, write, _BLOCK)
                 copied = os.fstat(new).st_size
@@ -323,6 +321,19 @@ class Transfer:
                 f"{copied} copied. Nothing of this file was imported; run this again when nobody writes there."
             )
         self._rename(name)
+
+    def _begin_copy(self, mode: int) -> int:
+        """Make a file that nobody else has made, which alone is removed where copying fails."""
+        name = partial_name()
+        try:
+            descriptor = os.open(name, _NEW_FILE, mode, dir_fd=self._descriptor)
+        except FileExistsError as error:
+            raise ArtifactError(
+                f"{self._folder}/{name}: was made by somebody else this moment, and is left alone. Nothing of this "
+                "file was imported. See who writes in that folder, then run this again."
+            ) from error
+        self._partial = name
+        return descriptor
 
     def _rename(self, name: str) -> None:
         """Give a copy its name, unless something has that."""
