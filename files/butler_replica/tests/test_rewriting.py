@@ -58,7 +58,7 @@ NOT_LOCAL = {
     "davs://host:2880/a": "is on davs://host:2880",
     "gs://bucket/a": "is on gs://bucket",
     "file://server/share/a": "is on file://server",
-    "https://host/a?signature=1": "names only a part (?signature=1)",
+    "https://host/a?signature=1": "has a query (?...), as no file does",
     "file:///data/a.zip#zip-path=b": "names only a part (#zip-path=b)",
     "http://[a": "is no URI",
     "a\0b": "NUL",
@@ -78,6 +78,28 @@ def test_rules(monkeypatch: pytest.MonkeyPatch, rule: str, path: str, expected: 
 def test_what_is_not_local(path: str) -> None:
     mapped = PathMapper([("/old", "/new")], Path("/artifacts"))(path)
     assert (mapped.path, NOT_LOCAL[path] in mapped.reason) == (path, True)
+
+
+SIGNED = (
+    "https://user:s3cret@host/a",
+    "s3://s3cret@bucket/a",
+    "davs://user:pw%40s3cret@host:2880/a",
+    "https://host/a?X-Amz-Signature=s3cret",
+    "https://user@host/a?token=s3cret#part",
+    "file://s3cret@server/a",
+)
+
+
+@pytest.mark.parametrize("uri", SIGNED)
+@pytest.mark.parametrize("policy", ["fail", "skip", "register"])
+def test_secrets_in_uris(
+    make_repository: Callable[..., Repository], tmp_path: Path, uri: str, policy: str
+) -> None:
+    """Which artifact is missing is said without them."""
+    path = export(tmp_path / "exported", {"a": uri})
+    done = CliRunner().invoke(main, ["import", str(make_repository()), str(path), "--missing", policy])
+    assert ("s3cret" in done.output, "/a" in done.output) == (False, True)
+    assert done.exit_code == (policy == "fail")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from ..local_paths import expanded
 from ..options import Placeholders
 from .listing import Listing
-from .rewriting import OUTSIDE, PathMapper, Roots, is_uri
+from .rewriting import OUTSIDE, PathMapper, Roots, is_uri, without_secrets
 
 _ZIP_INDEX = "_butler_zip_index.json"
 """Table of contents of an archive that ``Butler.retrieve_artifacts_zip`` made."""
@@ -99,7 +99,7 @@ class ArtifactFinder:
         if is_remote and self._remote:
             return FoundArtifact(source, UNSEEN, "")
         if reason:
-            return FoundArtifact(source, None, reason)
+            return FoundArtifact(without_secrets(source), None, reason)
         if reason := self.roots.have(source, is_link=self._listing.is_link(source)):
             return FoundArtifact(source, None, reason)
         size, reason = self._listing.look(source)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["OUTSIDE", "Mapped", "PathMapper", "Roots", "is_uri"]
+__all__ = ["OUTSIDE", "Mapped", "PathMapper", "Roots", "is_uri", "without_secrets"]
 
 import os
 import posixpath
@@ -81,9 +81,9 @@ class PathMapper:
             uri = _normal_uri(path)
         except ValueError as error:
             return Mapped(path, f"is no URI ({error})")
-        part = f"#{uri.fragment}" if uri.fragment else f"?{uri.query}" if uri.query else ""
-        if part:
-            return Mapped(path, f"names only a part ({part}) of a file")
+        if uri.fragment or uri.query:
+            part = f"names only a part (#{uri.fragment}) of a file"
+            return Mapped(path, part if uri.fragment else "has a query (?...), as no file does")
         mapped = self._rewrite(uri.geturl(), unquoted=True)
         if mapped is None and uri.scheme == "file" and uri.netloc in ("", "localhost"):
             return self(_normal(unquote(uri.path)))
@@ -92,7 +92,7 @@ class PathMapper:
     def _local(self, path: str) -> Mapped:
         if is_uri(path):
             uri = urlsplit(path)
-            reason = f"is on {uri.scheme}://{uri.netloc}, which is not a local file"
+            reason = f"is on {uri.scheme}://{_host(uri)}, which is not a local file"
             return Mapped(path, reason, uri.scheme in _REMOTE and bool(uri.netloc))
         return Mapped(self._absolute(path), "")
 
@@ -129,6 +129,32 @@ def is_uri(path: str) -> bool:
 
 
 _is_scheme = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*").fullmatch
+
+
+def without_secrets(path: str) -> str:
+    """Return a URI as messages may have it: name, password and signature are for nobody else to use.
+
+    Parameters
+    ----------
+    path : `str`
+        A path, or a URI, as an export has it.
+
+    Returns
+    -------
+    shown : `str`
+        The path as it is; the URI without them.
+    """
+    try:
+        uri = urlsplit(path)
+    except ValueError:
+        return path
+    if not is_uri(path) or not (uri.query or "@" in uri.netloc):
+        return path
+    return uri._replace(netloc=_host(uri), query="..." if uri.query else "").geturl()
+
+
+def _host(uri: SplitResult) -> str:
+    return uri.netloc.rpartition("@")[2]
 
 
 def _normal(path: str) -> str:
