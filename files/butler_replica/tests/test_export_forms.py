@@ -84,6 +84,11 @@ def plain_content(plain: Path) -> list[object]:
     return content(read_export(plain))
 
 
+def test_returns_alone_end_lines(plain: Path, plain_content: list[object], tmp_path: Path) -> None:
+    (tmp_path / "export.yaml").write_bytes(plain.read_bytes().replace(b"\n", b"\r"))
+    assert content(read_export(tmp_path / "export.yaml")) == plain_content
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_forms_are_read_as_the_plain_file(
     plain: Path, plain_content: list[object], tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch

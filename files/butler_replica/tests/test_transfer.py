@@ -120,7 +120,11 @@ def plant_dangling_link(path: Path, victim: Path) -> None:
 
 @pytest.mark.parametrize("plant", [plant_content, plant_second_name, plant_link, plant_dangling_link])
 def test_something_under_the_name_of_an_incomplete_copy(
-    monkeypatch: pytest.MonkeyPatch, root: Path, source: Path, victim: Path, plant: Callable[[Path, Path], None]
+    monkeypatch: pytest.MonkeyPatch,
+    root: Path,
+    source: Path,
+    victim: Path,
+    plant: Callable[[Path, Path], None],
 ) -> None:
     """Whoever guessed the name, and was faster, has nothing written into what is there, or elsewhere."""
     planted = (root / TARGET).with_name(f".{'5' * 32}.partial")

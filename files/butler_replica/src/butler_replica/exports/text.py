@@ -241,7 +241,7 @@ class ExportText:
         """Refuse a file that stops in the middle of a line: its last value may be cut."""
         if not self._end:
             raise ExportError(self._path, "is empty.", remedy=_TRUNCATED)
-        if self._end[-1:] not in b"\n}]" and not _WHOLE_RECORD.search(self._end):
+        if self._end[-1:] not in b"\n\r}]" and not _WHOLE_RECORD.search(self._end):
             raise ExportError(
                 self._path,
                 "ends in the middle of a line.",
