@@ -11,7 +11,7 @@ VENV_FLOOR ?= build/venv-floor
 DEMO_DIR ?= build/demo
 SAMPLE_DIR ?=
 # The scenarios of `make molecule`, in this order.
-SCENARIOS ?= default guard two_hosts existing occupied
+SCENARIOS ?= guard default two_hosts occupied
 # Processes for the unit tests, scenarios at a time.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MOLECULE_JOBS ?= 2
