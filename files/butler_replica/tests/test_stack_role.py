@@ -79,6 +79,16 @@ def test_any_stage_brings_an_old_package_up_to_date(
 
 AWAY = {
     "no index": {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_RETRIES": "0"},
+    "a mirror with a password": {
+        "PIP_INDEX_URL": "http://alice:open-sesame@127.0.0.1:9/simple",
+        "PIP_RETRIES": "0",
+    },
+    "a proxy with a password": {
+        "PIP_INDEX_URL": "http://127.0.0.2:9/simple",
+        "HTTP_PROXY": "http://alice:open-sesame@127.0.0.1:9",
+        "NO_PROXY": "",
+        "PIP_RETRIES": "0",
+    },
     "an empty folder of wheels": {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/nowhere"},
 }
 
@@ -96,8 +106,9 @@ def test_where_pip_reaches_nothing_its_words_lead_to_the_variable(
     )
     (old_stack / "bin/pip").touch()
     before = (old_stack / STAMP).read_text()
-    done = play(tmp_path, PROJECT / "playbooks/stack.yml", "-i", hosts)
+    done = play(tmp_path, PROJECT / "playbooks/stack.yml", "-i", hosts, "-vvv")
     assert done.returncode != 0
+    assert "open-sesame" not in done.stdout + done.stderr
     assert "pip could not install butler_replica and what it needs" in said(done)
     for word in (
         "not-here",
