@@ -82,7 +82,7 @@ class PostgresDatabase(Database):
             yield connection
 
     def inspect(self) -> DatabaseState:
-        """See `Database.inspect`."""
+        """See `.Database.inspect`."""
         called = self._server.called()
         if not called:
             return DatabaseState(has_extension=False)
@@ -121,7 +121,7 @@ class PostgresDatabase(Database):
         return self.namespace or connection.exec_driver_sql("SELECT current_schema()").scalar() or "public"
 
     def create(self, root: Path, state: DatabaseState) -> list[str]:
-        """See `Database.create`."""
+        """See `.Database.create`."""
         statements = []
         if not state.exists:
             with self._server.maintenance() as connection:
@@ -161,7 +161,7 @@ class PostgresDatabase(Database):
         return f"COMMENT ON DATABASE {quoted(name or self.name)} IS '{mark.replace(chr(39), chr(39) * 2)}'"
 
     def retire(self, state: DatabaseState) -> None:
-        """See `Database.retire`."""
+        """See `.Database.retire`."""
         if state.called == self.doomed:
             return
         # The server refuses this for sessions and prepared transactions as it refuses to drop.
@@ -182,13 +182,13 @@ class PostgresDatabase(Database):
             transaction.commit()
 
     def restore(self) -> None:
-        """See `Database.restore`; a server may admit to no other name."""
+        """See `.Database.restore`; a server may admit to no other name."""
         if self._server.called() == self.doomed:
             with self._server.maintenance() as connection:
                 run(connection, rename(self.doomed, self.name))
 
     def drop(self) -> None:
-        """See `Database.drop`."""
+        """See `.Database.drop`."""
         with self._server.maintenance() as connection:
             try:
                 run(connection, f"DROP DATABASE IF EXISTS {quoted(self.doomed)} WITH (FORCE)")
@@ -200,7 +200,7 @@ class PostgresDatabase(Database):
                 ) from error
 
     def obstacles(self, state: DatabaseState) -> list[str]:
-        """See `Database.obstacles`."""
+        """See `.Database.obstacles`."""
         with self._server.maintenance() as connection:
             deadline = time.monotonic() + _LEAVE_SECONDS
             # A session ends a little after its client has closed it, ours included.
@@ -212,7 +212,7 @@ class PostgresDatabase(Database):
         return found
 
     def foreign_objects(self, state: DatabaseState) -> list[str]:
-        """See `Database.foreign_objects`."""
+        """See `.Database.foreign_objects`."""
         with self._inside(state) as connection:
             schema = self._schema(connection)
 
@@ -228,7 +228,7 @@ class PostgresDatabase(Database):
             ]
 
     def artifact_paths(self, table: str, state: DatabaseState) -> Iterator[str]:
-        """See `Database.artifact_paths`."""
+        """See `.Database.artifact_paths`."""
         # Rows that are streamed need a transaction.
         with (
             database_errors(str(self.url)),

@@ -42,7 +42,7 @@ class SqliteDatabase(Database):
             raise RepositoryError(f"{self.path}: SQLite says: {error}. Is it the registry?") from error
 
     def inspect(self) -> DatabaseState:
-        """See `Database.inspect`."""
+        """See `.Database.inspect`."""
         if not self.path.exists():
             return DatabaseState()
         with self._connection() as connection:
@@ -62,7 +62,7 @@ class SqliteDatabase(Database):
         )
 
     def create(self, root: Path, state: DatabaseState) -> list[str]:
-        """See `Database.create`."""
+        """See `.Database.create`."""
         if state.exists:
             return []
         with self._connection("rwc") as connection:
@@ -70,19 +70,19 @@ class SqliteDatabase(Database):
         return [f"create {self.path}"]
 
     def retire(self, state: DatabaseState) -> None:
-        """See `Database.retire`; the butler finds the file by ``butler.yaml`` only."""
+        """See `.Database.retire`; the butler finds the file by ``butler.yaml`` only."""
 
     def restore(self) -> None:
-        """See `Database.restore`."""
+        """See `.Database.restore`."""
 
     def drop(self) -> None:
-        """See `Database.drop`."""
+        """See `.Database.drop`."""
         # The file itself last: it is what says that this project made them.
         for name in sorted(self.files, key=len, reverse=True):
             self.path.with_name(name).unlink(missing_ok=True)
 
     def foreign_objects(self, state: DatabaseState) -> list[str]:
-        """See `Database.foreign_objects`."""
+        """See `.Database.foreign_objects`."""
         with self._connection() as connection:
 
             def rows(table: str, *columns: str) -> list[Any]:
@@ -96,7 +96,7 @@ class SqliteDatabase(Database):
             return sorted(f"{kind} {name}" for kind, name in found if kind != "table" or name not in own)
 
     def obstacles(self, state: DatabaseState) -> list[str]:
-        """See `Database.obstacles`."""
+        """See `.Database.obstacles`."""
         try:
             with contextlib.closing(
                 sqlite3.connect(f"{self.path.as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=0)
@@ -112,7 +112,7 @@ class SqliteDatabase(Database):
         return []
 
     def artifact_paths(self, table: str, state: DatabaseState) -> Iterator[str]:
-        """See `Database.artifact_paths`."""
+        """See `.Database.artifact_paths`."""
         with self._connection() as connection:
             present = connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (table,)).fetchone()
             if present:
