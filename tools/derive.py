@@ -103,10 +103,11 @@ def formatted(source: str) -> str:
 def fragment() -> str:
     """Return the documentation that modules share."""
     options = {
-        "import_set": {
-            "set": {
-                "description": "The import set.",
-                "type": "dict",
+        "import_sets": {
+            "sets": {
+                "description": "Import sets, which are imported one after the other.",
+                "type": "list",
+                "elements": "dict",
                 "required": True,
                 "suboptions": documented(ImportSet),
             }

@@ -6,11 +6,12 @@ from __future__ import annotations
 class ModuleDocFragment:
     """Options of modules."""
 
-    IMPORT_SET = r"""
+    IMPORT_SETS = r"""
 options:
-  set:
-    description: The import set.
-    type: dict
+  sets:
+    description: Import sets, which are imported one after the other.
+    type: list
+    elements: dict
     required: true
     suboptions:
       name:

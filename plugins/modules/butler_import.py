@@ -1,7 +1,7 @@
 #!/usr/bin/python
 # Copyright: the dc2-replica developers
 # SPDX-License-Identifier: BSD-3-Clause
-"""Import one set of exports into a Butler repository."""
+"""Import sets of exports into a Butler repository."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ DOCUMENTATION = r"""
 module: butler_import
 short_description: Import exports into a Butler repository
 description:
-  - Imports the export files of one import set. Each file is one transaction.
+  - Imports the export files of import sets, one set after the other. Each file is one transaction.
+  - The first set that fails ends the run, and the message names it. What was imported before stays.
   - What is in the repository already is left alone, so that a rerun changes nothing, and a run that was interrupted is
     continued. Nothing is ever removed. The exports and the folders of the artifacts are only read.
   - Runs with a Python that has C(butler_replica), see the role C(lsst_stack).
@@ -19,7 +20,7 @@ options:
     type: str
     required: true
 extends_documentation_fragment:
-  - described.import_set
+  - described.import_sets
 attributes:
   check_mode:
     description: The repository is opened read-only, and the result is what would be done.
@@ -35,87 +36,89 @@ EXAMPLES = r"""
 - name: Import the raws that have artifacts
   butler_import:
     repo: /repo/dc2
-    set:
-      name: raw_with_artifacts
-      exports: /repo/dp02_raws/export_raw.yaml
-      missing: skip
+    sets:
+      - name: raw_with_artifacts
+        exports: /repo/dp02_raws/export_raw.yaml
+        missing: skip
 
 - name: Import calibrations whose artifacts are in a backup
   butler_import:
     repo: /repo/dc2
-    set:
-      name: camera
-      exports: [/repo/usdf_export_calib/camera]
-      artifacts: /repo/dc2_ncsa_backup
-      rewrite:
-        - old: /projects/HSC/repo/dc2
-          new: /repo/dc2_ncsa_backup
-      collections: drop-chains
+    sets:
+      - name: camera
+        exports: [/repo/usdf_export_calib/camera]
+        artifacts: /repo/dc2_ncsa_backup
+        rewrite:
+          - old: /projects/HSC/repo/dc2
+            new: /repo/dc2_ncsa_backup
+        collections: drop-chains
 """
 
 RETURN = r"""
-datasets:
-  description: Numbers of datasets.
+dry_run:
+  description: Whether this is what would be done.
+  returned: success
+  type: bool
+sets:
+  description: What was done, by the name of the import set. Each is a dictionary of what follows.
   returned: success
   type: dict
   contains:
-    found:
-      description: Datasets in the export files.
-      type: int
+    changed:
+      description: Whether the set changed anything.
+      type: bool
+    datasets:
+      description: Numbers of datasets.
+      type: dict
+      contains:
+        found:
+          description: Datasets in the export files.
+          type: int
+        inserted:
+          description: Datasets that are new in the registry.
+          type: int
+        present:
+          description: Datasets that were there already.
+          type: int
+        missing:
+          description: Datasets whose artifact is missing.
+          type: int
+        stored:
+          description: Datasets whose artifact was brought into the repository.
+          type: int
+        artifacts_added:
+          description: Those of them that were registered before, without an artifact.
+          type: int
     inserted:
-      description: Datasets that are new in the registry.
-      type: int
-    present:
-      description: Datasets that were there already.
+      description: Numbers of new datasets, by C(dataset_type) and C(run).
+      type: list
+      elements: dict
+    files:
+      description: The same for each export file, with its new dataset types and collections.
+      type: list
+      elements: dict
+    artifacts_renewed:
+      description: Number of datasets that were stored already, whose artifact was lost or lay elsewhere, and is there now.
       type: int
     missing:
-      description: Datasets whose artifact is missing.
+      description: The first artifacts that are missing.
+      type: list
+      elements: dict
+    dimension_records:
+      description: Number of new dimension records.
       type: int
-    stored:
-      description: Datasets whose artifact was brought into the repository.
+    associations:
+      description: Number of new associations with TAGGED and CALIBRATION collections.
       type: int
-    artifacts_added:
-      description: Those of them that were registered before, without an artifact.
+    associations_dropped:
+      description: Number of associations left out together with their datasets.
       type: int
-inserted:
-  description: Numbers of new datasets, by C(dataset_type) and C(run).
-  returned: success
-  type: list
-  elements: dict
-files:
-  description: The same for each export file, with its new dataset types and collections.
-  returned: success
-  type: list
-  elements: dict
-artifacts_renewed:
-  description: Number of datasets that were stored already, whose artifact was lost or lay elsewhere, and is there now.
-  returned: success
-  type: int
-missing:
-  description: The first artifacts that are missing.
-  returned: success
-  type: list
-  elements: dict
-dimension_records:
-  description: Number of new dimension records.
-  returned: success
-  type: int
-associations:
-  description: Number of new associations with TAGGED and CALIBRATION collections.
-  returned: success
-  type: int
-associations_dropped:
-  description: Number of associations left out together with their datasets.
-  returned: success
-  type: int
-chains:
-  description: Children of the chains that were made or completed.
-  returned: success
-  type: dict
-open_chains:
-  description: Children that chains of the exports lack, since there is no such collection yet.
-  returned: success
-  type: dict
+    chains:
+      description: Children of the chains that were made or completed.
+      type: dict
+    open_chains:
+      description: Children that chains of the exports lack, since there is no such collection yet.
+      type: dict
 """
 
 from typing import Any
@@ -130,27 +133,20 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "repo": {"type": "str", "required": True},
-            "set": {"type": "dict", "required": True, "options": IMPORT_SET},
+            "sets": {"type": "list", "elements": "dict", "required": True, "options": IMPORT_SET},
         },
         supports_check_mode=True,
     )
 
     def verb() -> Any:
-        from butler_replica.errors import ReplicaError
-        from butler_replica.imports.importer import import_exports
-        from butler_replica.sets import parse_sets
+        from butler_replica.imports.several import import_sets
 
-        (wanted,) = parse_sets([module.params["set"]])
-        try:
-            return import_exports(
-                module.params["repo"],
-                wanted.exports,
-                wanted,
-                dry_run=module.check_mode,
-                progress=progress(f"import set {wanted.name}"),
-            )
-        except ReplicaError as error:
-            raise ReplicaError(f"import set '{wanted.name}': {error}") from error
+        return import_sets(
+            module.params["repo"],
+            module.params["sets"],
+            dry_run=module.check_mode,
+            progress=lambda name: progress(f"import set {name}"),
+        )
 
     run(module, verb)
 

@@ -32,7 +32,7 @@ from butler_replica.dimensions.visits import define_visits
 from butler_replica.holdings.compare import compare
 from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
-from butler_replica.imports.importer import import_exports
+from butler_replica.imports.several import import_sets
 from butler_replica.options import STAGES, Collection, ImportOptions, ImportSet, options_of
 from butler_replica.repository.access import ensure_credentials, ensure_index_entry
 from butler_replica.repository.making import ensure_repository
@@ -47,7 +47,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "chain": (set_chain, ensure_collections),
     "compare": (compare,),
     "credentials": (ensure_credentials,),
-    "import": (import_exports,),
+    "import": (import_sets,),
     "index": (ensure_index_entry,),
     "instrument": (register_instrument,),
     "prune": (prune,),
@@ -75,7 +75,7 @@ OF_THE_COMMAND = {
 """Options that modules have in another form (check mode, results), or with the import set."""
 
 OF_THE_MODULE = {
-    *{("verify", "sets"), ("verify", "collections"), ("import", "set")},
+    *{("verify", "sets"), ("verify", "collections"), ("import", "sets")},
     # Is asked for.
     ("credentials", "password"),
 }
@@ -195,10 +195,6 @@ def test_a_module_has_the_parameters_of_its_verb(verb: str, specified: dict[str,
     module = f"butler_{verb}"
     taken = parameters(verb)
     options = {OTHERWISE_NAMED.get((module, name), name): one for name, one in specified[module].items()}
-    if verb == "import":
-        assert set(options) == {"repo", "set"}
-        assert set(taken) == {"repo", "exports", "options", "given"}
-        return
     assert set(options) == {name for name in taken if (verb, name) not in OF_THE_VERB}
     hints = {name: hint for call in VERBS[verb] for name, hint in typing.get_type_hints(call).items()}
     for name, option in options.items():
@@ -235,7 +231,7 @@ def test_a_command_has_the_options_of_its_module(verb: str, specified: dict[str,
 
 
 def test_import_sets_are_the_same_on_the_command_line_and_in_modules(specified: dict[str, Any]) -> None:
-    spec = specified["butler_import"]["set"]["options"]
+    spec = specified["butler_import"]["sets"]["options"]
     assert set(spec) == {option.name for option in options_of(ImportSet)}
     for verb in ("import", "verify"):
         ours = {one.name: one for one in commands()[verb].params}
@@ -247,7 +243,7 @@ def test_import_sets_are_the_same_on_the_command_line_and_in_modules(specified: 
 
 def test_modules_of_long_work_have_their_action() -> None:
     """Those that tell their progress are the ones whose job the action plugin keeps an eye on."""
-    long = {path.stem for path in MODULES.glob("*.py") if "progress=progress(" in path.read_text()}
+    long = {path.stem for path in MODULES.glob("*.py") if "progress, run\n" in path.read_text()}
     actions = {path.stem: path for path in (PROJECT / "plugins/action").glob("*.py")}
     assert set(actions) == long
     assert len({path.resolve() for path in actions.values()}) == 1
@@ -264,7 +260,7 @@ def role_options(role: str) -> dict[str, Any]:
 def test_the_role_takes_what_is_defined(specified: dict[str, Any]) -> None:
     options = role_options("dc2_datasets")
     for name, spec in (
-        ("dc2_datasets_import_sets", specified["butler_import"]["set"]["options"]),
+        ("dc2_datasets_import_sets", specified["butler_import"]["sets"]["options"]),
         ("dc2_datasets_collections", specified["butler_chain"]["collections"]["options"]),
     ):
         assert facts(options[name]["options"], "options") == facts(spec, "options")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from lsst.daf.butler import Butler
 
+from exports_for_tests import write_raws
 from small_repository import add_datasets
 
 pytest.importorskip("ansible.module_utils.testing")
@@ -48,7 +49,9 @@ def test_modules(make_repository, tmp_path):
     def datasets():
         return repository.sql("SELECT id FROM dataset ORDER BY id")
 
-    result = check_run_rerun("butler_import", datasets, repo=str(repository), set=import_set)
+    result = check_run_rerun("butler_import", datasets, repo=str(repository), sets=[import_set])["sets"][
+        "bias"
+    ]
     assert (result["datasets"]["found"], result["datasets"]["inserted"], result["datasets"]["missing"]) == (
         4,
         4,
@@ -84,9 +87,53 @@ def test_modules(make_repository, tmp_path):
     assert len(report["failures"]) == 1
     assert "1 have a datastore record and no artifact on disk" in report["msg"]
     failed = run_module(
-        "butler_import", repo=str(repository), set={"name": "gone", "exports": str(tmp_path / "gone")}
+        "butler_import", repo=str(repository), sets=[{"name": "gone", "exports": str(tmp_path / "gone")}]
     )
     assert failed["failed"]
     assert failed["msg"].startswith(f"import set 'gone': {tmp_path}/gone: no such file or folder")
     failed = run_module("butler_chain", repo=str(repository), name="run/bias", children=["all"])
     assert failed["error_type"] == "ConflictError"
+
+
+def test_several_sets_in_one_call(make_repository, tmp_path):
+    """Each has its own result and diff; the first that fails ends the run, and what was there stays."""
+    repository = make_repository("sqlite", tmp_path / "replica")
+
+    def of(name, n):
+        exports = write_raws(tmp_path / name, exposures=1, detectors=n, first=n, run=f"run/{name}")
+        return {"name": name, "exports": str(exports)}
+
+    def runs():
+        return dict(
+            repository.sql(
+                "SELECT name, count(*) FROM dataset JOIN collection ON collection_id = run_id GROUP BY name"
+            )
+        )
+
+    one, two, three = of("one", 1), of("two", 2), of("three", 3)
+    nothing = {"name": "gone", "exports": str(tmp_path / "gone")}
+    # A word more than there is fails before anything is imported.
+    assert run_module("butler_import", repo=str(repository), sets=[one, {**two, "word": 1}])["failed"]
+    assert run_module("butler_import", repo=str(repository), sets=[one, one])["failed"]
+    assert runs() == {}
+
+    failed = run_module("butler_import", repo=str(repository), sets=[one, nothing, two])
+    assert failed["msg"].startswith(f"import set 'gone': {tmp_path}/gone: no such file or folder")
+    assert runs() == {"run/one": 1}
+
+    arguments = {"repo": str(repository), "sets": [one, two, three], "diff": True}
+    for check, then in ((True, {"run/one": 1}), (False, {"run/one": 1, "run/two": 2, "run/three": 3})):
+        result = run_module("butler_import", check=check, **arguments)
+        assert result["changed"]
+        assert runs() == then
+        told = {
+            name: (each["changed"], each["datasets"]["found"], each["datasets"]["inserted"])
+            for name, each in result["sets"].items()
+        }
+        assert told == {"one": (False, 1, 0), "two": (True, 2, 2), "three": (True, 3, 3)}
+        assert [diff["after_header"] for diff in result["diff"]] == [
+            "repository with import set two",
+            "repository with import set three",
+        ]
+    again = run_module("butler_import", **arguments)
+    assert (again["changed"], again["diff"]) == (False, [])

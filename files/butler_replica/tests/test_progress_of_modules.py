@@ -32,8 +32,8 @@ class Play:
     """A playbook that imports a folder of exports, and the module that runs in the background for it."""
 
     def __init__(self, folder: Path, repo: Path, exports: Path) -> None:
-        task = {"name": "Import", "butler_import": {"repo": str(repo), "set": {"name": "raw"}}}
-        task["butler_import"]["set"]["exports"] = str(exports)
+        sets = [{"name": name, "exports": str(exports)} for name in ("raw", "again")]
+        task = {"name": "Import", "butler_import": {"repo": str(repo), "sets": sets}}
         playbook = folder / "playbook.yml"
         playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))
         self.jobs = folder / "jobs"
@@ -163,7 +163,7 @@ def test_shown_while_it_runs(play, make_repository):
     assert running.process.returncode == 0, shown
     lines = [line for line in shown.splitlines() if line.startswith(("progress:", "changed:"))]
     assert f"[localhost] => import set raw: 0 of {EXPORTS} files" in lines[0]
-    assert f"import set raw: {EXPORTS} of {EXPORTS} files, {DATASETS} datasets" in lines[-2]
+    assert f"import set again: {EXPORTS} of {EXPORTS} files, {DATASETS} datasets" in lines[-2]
     assert lines[-1] == "changed: [localhost]"
     assert count(repository) == DATASETS
     assert list(running.jobs.iterdir()) == []

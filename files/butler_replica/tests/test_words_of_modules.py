@@ -76,7 +76,7 @@ def test_hostile_names(make_repository: Callable[..., Repository], tmp_path: Pat
     export.write_text(export.read_text().replace("Cam/raw/all", json.dumps(run)))
     import_set = {"name": "raws", "exports": str(export)}
     repository = make_repository()
-    imported = shown(tmp_path, "butler_import", "--diff", repo=str(repository), set=import_set)
+    imported = shown(tmp_path, "butler_import", "--diff", repo=str(repository), sets=[import_set])
     assert "x[/nope]y" in imported
     for artifact in repository.root.rglob("*.fits"):
         artifact.unlink()
