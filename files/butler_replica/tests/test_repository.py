@@ -23,8 +23,9 @@ import yaml
 from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 
 from butler_replica.errors import RefusedError, ReplicaError, RepositoryError
+from butler_replica.repository import RepositoryResult, ensure_repository
 from butler_replica.repository import making as repository_module
-from butler_replica.repository.making import DOOMED_NAME, RepositoryResult, ensure_repository
+from butler_replica.repository.making import DOOMED_NAME
 from butler_replica.session.lock import LOCK_NAME, repository_lock
 from kit.processes import STOCK, run
 
