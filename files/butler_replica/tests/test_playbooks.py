@@ -162,6 +162,10 @@ REFUSED = {
         {"butler_repo_index_environment": ["environment"]},
         "butler_repo_index_environment names environment, which needs root",
     ),
+    "a variable of another name now": (
+        {"butler_repo_profile": True},
+        "butler_repo_profile has another name now, butler_repo_index_environment",
+    ),
     "no room": ({"replica_disk_min_mb": 10**9}, "MB are free at"),
 }
 
