@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,16 @@ def test_any_stage_brings_an_old_package_up_to_date(
     assert (tmp_path / "data/usdf_export").is_dir()
 
 
+def wheel_that_wants(folder: Path, wanted: str = "not-here") -> Path:
+    """Write a wheel, ``here``, that depends on another one into a folder."""
+    metadata = f"Metadata-Version: 2.1\nName: here\nVersion: 1.0\nRequires-Dist: {wanted}\n"
+    with zipfile.ZipFile(folder / "here-1.0-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("here-1.0.dist-info/METADATA", metadata)
+        wheel.writestr("here-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        wheel.writestr("here-1.0.dist-info/RECORD", "")
+    return folder
+
+
 AWAY = {
     "no index": {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_RETRIES": "0"},
     "a mirror with a password": {
@@ -90,6 +101,7 @@ AWAY = {
         "PIP_RETRIES": "0",
     },
     "an empty folder of wheels": {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/nowhere"},
+    "a folder that lacks one": {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "{folder}"},
 }
 
 
@@ -101,8 +113,11 @@ def test_where_pip_reaches_nothing_its_words_lead_to_the_variable(
         tmp_path,
         lsst_stack_home=str(old_stack),
         lsst_stack_constraints=str(installed_versions),
-        lsst_stack_packages=["not-here==1.0"],
-        lsst_stack_pip_environment={"PIP_CONFIG_FILE": "/dev/null", **environment},
+        lsst_stack_packages=["here==1.0" if "{folder}" in environment.values() else "not-here==1.0"],
+        lsst_stack_pip_environment={
+            "PIP_CONFIG_FILE": "/dev/null",
+            **{name: value.format(folder=wheel_that_wants(tmp_path)) for name, value in environment.items()},
+        },
     )
     (old_stack / "bin/pip").touch()
     before = (old_stack / STAMP).read_text()
