@@ -313,3 +313,9 @@ def test_an_instrument_whose_focal_plane_is_not_known(make_repository):
         ReplicaError, match="focal plane of LSSTComCam is not known here .that of LSSTCam-imSim is."
     ):
         define_visits(str(make_repository()), RAW, instrument="LSSTComCam")
+
+
+def test_a_collection_that_is_not_there_is_named(make_repository):
+    repository = make_repository()
+    with pytest.raises(RepositoryError, match="no raw data to define visits for.*nope"):
+        define_visits(str(repository), ["nope"])

@@ -112,7 +112,7 @@ class OwnFile:
         try:
             yield
         except UnicodeDecodeError as error:
-            raise RepositoryError(f"{self.path}: cannot be {what}: {error}.") from error
+            raise RepositoryError(f"{self.path}: cannot be {what}: {str(error).rstrip('.')}.") from error
         except OSError as error:
             raise RepositoryError(f"{self.path}: cannot be {what}: {error.strerror}.") from error
 

@@ -190,11 +190,13 @@ def exposures_with_raws(
     exposures : `list` [ `lsst.daf.butler.DimensionRecord` ]
         Exposures in the order of their IDs.
     """
+    names = [collections] if isinstance(collections, str) else collections
     try:
+        # Asked first: where both lack, the butler names the dataset type only.
+        for name in names:
+            butler.collections.query_info(name)
         with butler.query() as query:
-            found = query.join_dataset_search(
-                dataset_type, [collections] if isinstance(collections, str) else collections
-            )
+            found = query.join_dataset_search(dataset_type, names)
             records = list(found.where(instrument=instrument).dimension_records("exposure"))
             others = () if records else {data_id["instrument"] for data_id in found.data_ids(["instrument"])}
     except (MissingDatasetTypeError, MissingCollectionError) as error:

@@ -142,7 +142,9 @@ def dataset_type(item: DatasetTypeItem, export: ExportFile, universe: DimensionU
             isCalibration=item.is_calibration,
         )
     except (ValueError, TypeError) as error:
-        raise ExportError(export.path, f"dataset type {item.name!r} cannot be made: {error}.") from error
+        raise ExportError(
+            export.path, f"dataset type {item.name!r} cannot be made: {str(error).rstrip('.')}."
+        ) from error
 
 
 def _check_universe(export: ExportFile, universe: DimensionUniverse) -> None:

@@ -478,7 +478,9 @@ def _create(target: _Target, state: DatabaseState) -> None:
                 overwrite=True,
             )
         except OSError as error:
-            raise RepositoryError(f"{target.root}: the repository cannot be made: {error}.") from error
+            raise RepositoryError(
+                f"{target.root}: the repository cannot be made: {str(error).rstrip('.')}."
+            ) from error
     _finish(target)
     # lsst-daf-butler 29 leaves its session with the database to the garbage collector.
     gc.collect()
@@ -546,7 +548,9 @@ def _database_of(root: Path, config: Config) -> Database:
     try:
         url = sqlalchemy.make_url(text)
     except sqlalchemy.exc.ArgumentError as error:
-        raise RepositoryError(f"{root}: registry.db is not the URL of a database: {error}.") from error
+        raise RepositoryError(
+            f"{root}: registry.db is not the URL of a database: {str(error).rstrip('.')}."
+        ) from error
     if url.get_backend_name() == "postgresql" and url.port is None:
         url = url.set(port=5432)
     if url.get_backend_name() == "sqlite" and url.database:

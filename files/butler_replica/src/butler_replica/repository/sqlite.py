@@ -108,7 +108,7 @@ class SqliteDatabase(Database):
                 return [
                     "it is in use by a process that is reading or writing the SQLite file; end that first"
                 ]
-            raise RepositoryError(f"{self.path}: SQLite says: {error}.") from error
+            raise RepositoryError(f"{self.path}: SQLite says: {str(error).rstrip('.')}.") from error
         return []
 
     def artifact_paths(self, table: str, state: DatabaseState) -> Iterator[str]:

@@ -137,7 +137,9 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
         except sqlalchemy.exc.SQLAlchemyError as error:
             if isinstance(error, sqlalchemy.exc.DBAPIError):
                 raise
-            raise RepositoryError(f"{repo}: the registry cannot be opened: {error}.") from error
+            raise RepositoryError(
+                f"{repo}: the registry cannot be opened: {str(error).rstrip('.')}."
+            ) from error
         except (RuntimeError, LookupError, ValueError, TypeError, OSError) as error:
             raise RepositoryError(
                 f"{repo}: cannot be opened as a Butler repository: {error}. See its butler.yaml."
