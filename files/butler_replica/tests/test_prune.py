@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 from lsst.daf.butler import Butler
@@ -161,3 +164,20 @@ def test_command(make_repository, tmp_path):
     assert CliRunner().invoke(main, ["prune", str(repository)]).exit_code == 1
     assert CliRunner().invoke(main, ["prune", str(repository), "--allow-all"]).exit_code == 0
     assert datasets_in_database(repository) == {}
+
+
+def test_on_the_disk_before_it_leaves_the_registry(filled, tmp_path, monkeypatch):
+    (tmp_path / "data" / "flat_1.yaml").unlink()
+    before = datasets_in_database(filled)
+    fsync, seen = os.fsync, {}
+
+    def look(descriptor):
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        seen[path.suffix] = (datasets_in_database(filled), path.stat().st_size)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", look)
+    (written,) = prune(str(filled), keep=["raw"]).files
+    assert seen[".yaml"] == (before, Path(written).stat().st_size)
+    assert seen[""][0] == before, "the folder, too"
+    assert datasets_in_database(filled)["flat"] == 3
