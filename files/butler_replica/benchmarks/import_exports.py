@@ -6,7 +6,7 @@ and indexes, where everything but the datasets is there already. ``links`` is wh
 same symbolic links, and nothing else: an ext4 file system on which many files were removed in the last minutes
 looks at each of them before it makes a new one, which is paid by all importers alike (``--folder`` on a tmpfs
 leaves that out). Each measurement has a process and a
-repository of its own; the temporary server has the durability of any other. Opening the repository is
+repository of its own; the temporary server lies in memory where there is room, for all alike. Opening the repository is
 counted, importing Python modules is not. In the end all tables of the two repositories are compared.
 
     python benchmarks/import_exports.py --exposures 500 --backend postgresql
