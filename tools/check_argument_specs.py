@@ -1,16 +1,14 @@
-#!/usr/bin/env python3
 """Compare the argument_specs of every role with its defaults: keys and values.
 
 The defaults of a role are its own, and what the role ``replica``, which all
-others depend on, hands to it. Exit status 1, with one line per difference,
-where a role has a default that its specification lacks or the other way round,
+others depend on, hands to it. Called by ``tools/derive.py``: one line per
+difference, where a role has a default that its specification lacks or the other way round,
 where the values differ, where a role's own default would keep away what is
 handed to it, or where an entry point has no task file.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,15 +84,3 @@ def problems() -> list[str]:
         if role.name != VARIABLES
         for problem in differences(role, handed)
     ]
-
-
-def main() -> int:
-    """Check every role."""
-    found = problems()
-    for problem in found:
-        print(problem, file=sys.stderr)
-    return 1 if found else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,16 +1,9 @@
-#!/usr/bin/env python3
-"""Write README.md of every role from its argument_specs.
-
-With ``--check``, write nothing: exit status 1 where a file differs from what
-would be written.
-"""
+"""What README.md of a role says, from its argument_specs; written and checked by ``tools/derive.py``."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -66,30 +59,3 @@ def readme(role: Path) -> str:
         if spec.get("options"):
             lines += ["## Variables" if main else "Variables:", "", *options(spec["options"]), ""]
     return "\n".join(lines)
-
-
-def main() -> int:
-    """Write the files, or compare them."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="write nothing, compare")
-    check = parser.parse_args().check
-    stale = []
-    for specs in sorted(ROLES.glob(f"*/{SOURCE}")):
-        role = specs.parent.parent
-        path = role / "README.md"
-        wanted = readme(role)
-        if path.exists() and path.read_text() == wanted:
-            continue
-        stale.append(path)
-        if not check:
-            path.write_text(wanted)
-    for path in stale:
-        where = path.relative_to(ROLES.parent)
-        print(
-            f"{where} is stale: run tools/role_readmes.py" if check else f"{where} written", file=sys.stderr
-        )
-    return 1 if check and stale else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

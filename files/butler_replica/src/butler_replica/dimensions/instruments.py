@@ -11,7 +11,7 @@ from lsst.daf.butler import DimensionRecord, DimensionUniverse
 from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
 from ..errors import ReplicaError
-from .data import read_all
+from .data import named, read_all
 from .records import make_record
 
 Offset = tuple[float, float]
@@ -190,9 +190,4 @@ def instrument_named(name: str) -> Instrument:
     ReplicaError
         Raised if there is none of this name; the message says which there are.
     """
-    if name not in known_instruments():
-        raise ReplicaError(
-            f"The instrument {name} is not known here; known are: {', '.join(known_instruments())}. Others come with "
-            "exports that have them, or are made by 'butler register-instrument' of the Science Pipelines."
-        )
-    return known_instruments()[name]
+    return named(known_instruments(), name, "instrument")

@@ -9,8 +9,7 @@ from collections.abc import Mapping
 
 from pydantic import TypeAdapter
 
-from ..errors import ReplicaError
-from .data import read_all
+from .data import named, read_all
 from .rings import RingsSkyMap
 
 
@@ -44,9 +43,4 @@ def skymap_named(name: str) -> RingsSkyMap:
     ReplicaError
         Raised if there is none of this name; the message says which there are.
     """
-    if name not in known_skymaps():
-        raise ReplicaError(
-            f"The skymap {name} is not known here; known are: {', '.join(known_skymaps())}. Others come with exports "
-            "that have them, or are made by 'butler register-skymap' of the Science Pipelines."
-        )
-    return known_skymaps()[name]
+    return named(known_skymaps(), name, "skymap")
