@@ -119,6 +119,17 @@ def count(repository):
     return 0
 
 
+def stop_at_first_datasets(running, group, repository):
+    """Let a module go on in slices shorter than a file takes; return the number of datasets it stopped at."""
+    while True:
+        os.killpg(group, signal.SIGSTOP)
+        if number := count(repository):
+            return number
+        assert running.process.poll() is None, running.finish()
+        os.killpg(group, signal.SIGCONT)
+        time.sleep(0.005)
+
+
 def assert_gone(group):
     # Whoever inherits a dead process may let it wait a moment.
     for _ in range(100):
@@ -175,11 +186,7 @@ def test_interrupted_killed_and_run_again(play, make_repository, exports):
 
     interrupted = play(repository)
     job = interrupted.wait_for_job()
-    while not count(repository):
-        assert interrupted.process.poll() is None, interrupted.finish()
-        time.sleep(0.02)
-    os.killpg(job, signal.SIGSTOP)
-    before = count(repository)
+    before = stop_at_first_datasets(interrupted, job, repository)
     interrupted.process.send_signal(signal.SIGINT)
     shown = interrupted.finish()
     assert interrupted.process.returncode == 99, shown
