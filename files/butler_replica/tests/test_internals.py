@@ -28,7 +28,7 @@ from exports_for_tests import write_raws
 from registry_tables import assert_same
 from small_repository import add_datasets, tree
 
-STAGING = sys.modules["butler_replica.internals.staging"]
+STAGING = sys.modules["butler_replica.internals.staging.tables"]
 
 
 def test_private_names_are_used_in_one_place() -> None:

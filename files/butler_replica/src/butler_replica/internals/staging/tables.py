@@ -27,8 +27,8 @@ from lsst.daf.butler.datastore.stored_file_info import NULLSTR
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from .datasets import file_datastore, insert_artifact_records, insert_datasets, supports_temporary_tables
-from .foreign_keys import foreign_keys_at_end
+from ..datasets import file_datastore, insert_artifact_records, insert_datasets, supports_temporary_tables
+from ..foreign_keys import foreign_keys_at_end
 
 _CHECK_AT_END = 2_000
 """Number of new rows from which foreign keys are checked at the end."""
