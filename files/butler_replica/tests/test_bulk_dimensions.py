@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from types import SimpleNamespace
+import re
 
 import pytest
 import sqlalchemy.exc
@@ -14,10 +14,10 @@ from butler_replica.dimensions.skymap_records import patch_records, skymap_recor
 from butler_replica.dimensions.skymaps import skymap_named
 from butler_replica.dimensions.visit_records import visit_records, visit_system_records
 from butler_replica.errors import RepositoryError
-from butler_replica.internals import bulk_dimensions, foreign_keys
-from butler_replica.internals.bulk_dimensions import bulk_insertion, insert_records
+from butler_replica.internals.bulk_dimensions import KEYS_AT_END_FROM, bulk_insertion, insert_records
 from butler_replica.session.opening import database_errors
 from observations import add_raws, exposure_record
+from other_release import Without
 
 DC2_SKYMAP = skymap_named("DC2")
 
@@ -61,9 +61,8 @@ def content(repository):
     return {name: sorted(map(repr, repository.sql(f"SELECT * FROM {name}"))) for name in tables}
 
 
-@pytest.mark.parametrize("check_at_end", [1, 10**9])
-def test_rows_equal_those_of_the_public_api(make_repository, backend, monkeypatch, check_at_end):
-    monkeypatch.setattr(bulk_dimensions, "CHECK_AT_END", check_at_end)
+@pytest.mark.parametrize("n_records", [1, KEYS_AT_END_FROM])
+def test_rows_equal_those_of_the_public_api(make_repository, backend, n_records):
     stock, butler, records = prepared_repository(make_repository, backend)
     with butler.transaction():
         insert_records(butler, records)
@@ -72,23 +71,21 @@ def test_rows_equal_those_of_the_public_api(make_repository, backend, monkeypatc
 
     fast, butler, records = prepared_repository(make_repository, backend)
     keys = fast.sql(FOREIGN_KEYS) if backend == "postgresql" else []
-    with bulk_insertion(butler, BULK, 1000) as insertion:
-        assert type(insertion) is not bulk_dimensions.BulkInsertion
+    with bulk_insertion(butler, BULK, n_records) as insertion:
         insertion.write(insertion.prepare(records))
     assert content(fast) == expected
     if backend == "postgresql":
         assert fast.sql(FOREIGN_KEYS) == keys != []
 
 
-def test_nothing_is_kept_of_a_failure(make_repository, backend, monkeypatch):
-    monkeypatch.setattr(bulk_dimensions, "CHECK_AT_END", 1)
+def test_nothing_is_kept_of_a_failure(make_repository, backend):
     repository, butler, records = prepared_repository(make_repository, backend)
     keys = repository.sql(FOREIGN_KEYS) if backend == "postgresql" else []
     before = content(repository)
     del records["tract"]  # patches without their tracts
     with (
         pytest.raises(sqlalchemy.exc.DBAPIError, match=r"(?i)foreign key"),
-        bulk_insertion(butler, BULK, 1000) as insertion,
+        bulk_insertion(butler, BULK, KEYS_AT_END_FROM) as insertion,
     ):
         insertion.write(insertion.prepare(records))
     assert content(repository) == before
@@ -109,39 +106,72 @@ def test_errors_of_the_driver_are_shown_with_the_repository(make_repository, bac
 
 
 @pytest.mark.postgres
-def test_foreign_keys_stay_where_another_session_uses_the_tables(make_repository, monkeypatch, caplog):
-    monkeypatch.setattr(bulk_dimensions, "CHECK_AT_END", 1)
-    monkeypatch.setattr(foreign_keys, "_LOCK_TIMEOUT", "100ms")
+def test_foreign_keys_stay_where_another_session_uses_the_tables(make_repository, caplog):
     repository, butler, records = prepared_repository(make_repository, "postgresql")
     engine = sqlalchemy.create_engine(repository.url)
     with engine.connect() as reader, caplog.at_level(logging.WARNING):
         reader.execute(sqlalchemy.text("SELECT count(*) FROM patch")).all()
-        with bulk_insertion(butler, BULK, 1000) as insertion:
+        with bulk_insertion(butler, BULK, KEYS_AT_END_FROM) as insertion:
             insertion.write(insertion.prepare(records))
     engine.dispose()
     assert "checked row by row" in caplog.text
     assert len(content(repository)["patch"]) == 196
 
 
-def test_other_drivers_get_the_public_api(make_repository, monkeypatch):
-    monkeypatch.setattr(bulk_dimensions, "_DRIVERS", {})
+@pytest.mark.postgres
+@pytest.mark.parametrize("insert", ["public", "bulk"])
+def test_an_empty_name_is_not_a_missing_one(make_repository, insert):
+    """PostgreSQL has it either way; on SQLite the tables refuse it."""
+    repository, butler, records = prepared_repository(make_repository, "postgresql")
+    nameless = {
+        element: [
+            type(record)(**(record.toDict() | {"name" if element == "skymap" else "skymap": ""}))
+            for record in records[element]
+        ]
+        for element in ("skymap", "tract")
+    }
+    if insert == "public":
+        with butler.transaction():
+            insert_records(butler, nameless)
+    else:
+        with bulk_insertion(butler, BULK, 1) as insertion:
+            insertion.write(insertion.prepare(nameless))
+    n_tracts = len(nameless["tract"])
+    assert repository.sql("SELECT count(*) FROM tract WHERE skymap = ''") == [(n_tracts,)]
+    assert repository.sql("SELECT count(DISTINCT tract) FROM tract_skypix_overlap WHERE skymap = ''") == [
+        (n_tracts,)
+    ]
+
+
+MISSING = (
+    "_registry",
+    "_registry._db",
+    "_registry._db._transaction",
+    "_registry._db.dialect",
+    "_registry._db.insert",
+    "_registry._db.getTimespanRepresentation",
+    "_registry._managers.dimensions",
+    "_registry._managers.dimensions._tables",
+    "_registry._managers.dimensions._overlap_tables",
+)
+"""Private names without which the public API is used."""
+
+
+@pytest.mark.parametrize("name", MISSING)
+def test_a_release_without_the_private_api_is_warned_of(make_repository, caplog, name):
     repository, butler, records = prepared_repository(make_repository, "sqlite")
-    with bulk_insertion(butler, BULK, 1000) as insertion:
-        assert type(insertion) is bulk_dimensions.BulkInsertion
+    with (
+        caplog.at_level(logging.WARNING),
+        bulk_insertion(Without(butler, name), BULK, KEYS_AT_END_FROM) as insertion,
+    ):
         insertion.write(insertion.prepare(records))
+    assert re.search(f"{name.rpartition('.')[2]}.*inserted with the public API", caplog.text)
     assert len(content(repository)["patch"]) == 196
 
 
-def test_a_release_without_the_private_api_is_warned_of(caplog):
-    with caplog.at_level(logging.WARNING):
-        assert bulk_dimensions._private_api(SimpleNamespace(), BULK) is None
-    assert "inserted with the public API" in caplog.text
-
-
-def test_private_api_is_there(make_repository, backend, caplog):
+@pytest.mark.parametrize("elements", [BULK, ["tract"]])
+def test_private_api_is_there(make_repository, backend, caplog, elements):
     butler = Butler.from_config(str(make_repository(backend)), writeable=True)
-    found = bulk_dimensions._private_api(butler, BULK)
-    assert found is not None, caplog.text
-    assert {name: tables.overlaps.name for name, tables in found[1].items()} == {
-        name: f"{name}_skypix_overlap" for name in BULK
-    }
+    with bulk_insertion(butler, elements, 1) as insertion:
+        assert insertion.prepare({"tract": []}) != {"tract": []}
+    assert not caplog.records

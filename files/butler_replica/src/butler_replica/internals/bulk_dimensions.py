@@ -15,10 +15,7 @@ from __future__ import annotations
 
 __all__ = ["BulkInsertion", "Records", "bulk_insertion", "insert_records"]
 
-import abc
 import base64
-import csv
-import io
 import logging
 import operator
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,10 +23,11 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import sqlalchemy
-import sqlalchemy.exc
 from lsst.daf.butler import Butler, DimensionRecord
 from lsst.sphgeom import Region
+from typing_extensions import override
 
+from .drivers import Driver, Load, driver_of
 from .foreign_keys import foreign_keys_at_end
 
 Records = Mapping[str, Sequence[DimensionRecord]]
@@ -37,17 +35,10 @@ Records = Mapping[str, Sequence[DimensionRecord]]
 
 _LOG = logging.getLogger(__name__)
 
-CHECK_AT_END = 50_000
+KEYS_AT_END_FROM = 50_000
 """Number of new records from which foreign keys are checked at the end."""
 
 _PLAIN_TYPES = {"int", "string", "region"}
-
-
-class _Load(NamedTuple):
-    """A statement and the rows that it takes."""
-
-    statement: str
-    rows: Any
 
 
 class _Tables(NamedTuple):
@@ -55,6 +46,14 @@ class _Tables(NamedTuple):
 
     main: sqlalchemy.Table
     overlaps: sqlalchemy.Table
+
+
+class _Private(NamedTuple):
+    """What is used of a repository's private API."""
+
+    database: Any
+    driver: Driver
+    tables: dict[str, _Tables]
 
 
 def insert_records(butler: Butler, records: Records) -> None:
@@ -115,32 +114,33 @@ class _DirectInsertion(BulkInsertion):
 
     That is the overlaps of regions, and the records themselves if they have
     nothing but integers, strings and a region.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository, in a transaction.
+    private : `_Private`
+        What is used of it.
+    connection : `sqlalchemy.Connection`
+        Connection of the transaction.
     """
 
-    def __init__(
-        self, butler: Butler, tables: Mapping[str, _Tables], database: Any, connection: sqlalchemy.Connection
-    ) -> None:
+    def __init__(self, butler: Butler, private: _Private, connection: sqlalchemy.Connection) -> None:
         super().__init__(butler)
-        self._tables = tables
-        self._database = database
+        self._database = private.database
+        self._driver = private.driver
+        self._tables = private.tables
         self._connection = connection
 
-    @abc.abstractmethod
-    def _load(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> _Load:
-        """Make the statement for some rows."""
-
-    @abc.abstractmethod
-    def _execute(self, cursor: Any, load: _Load) -> None:
-        """Execute a statement."""
-
+    @override
     def prepare(self, records: Records) -> Any:
         return [
             (element, of_element, self._loads(element, of_element) if element in self._tables else None)
             for element, of_element in records.items()
         ]
 
+    @override
     def write(self, prepared: Any) -> None:
-        cursor = self._connection.connection.cursor()
         for element, records, loads in prepared:
             if loads is None:
                 insert_records(self._butler, {element: records})
@@ -148,11 +148,7 @@ class _DirectInsertion(BulkInsertion):
             if not self._is_plain(element):
                 self._insert_main(element, records)
             for load in loads:
-                try:
-                    self._execute(cursor, load)
-                except self._connection.dialect.loaded_dbapi.Error as error:
-                    # As SQLAlchemy raises it, for those who say what to do about it.
-                    raise sqlalchemy.exc.DBAPIError(load.statement, None, error) from error
+                self._driver.load(self._connection, load)
 
     def _is_plain(self, name: str) -> bool:
         return {column.type for column in self._butler.dimensions[name].schema.all} <= _PLAIN_TYPES
@@ -165,19 +161,23 @@ class _DirectInsertion(BulkInsertion):
                 self._database.getTimespanRepresentation().update(row.pop("timespan"), result=row)
         self._database.insert(self._tables[name].main, *rows)
 
-    def _loads(self, name: str, records: Sequence[DimensionRecord]) -> list[_Load]:
+    def _loads(self, name: str, records: Sequence[DimensionRecord]) -> list[Load]:
         """Make the rows of overlaps and, of plain records, those of the records."""
-        element = self._butler.dimensions[name]
-        quoted = self._database.dialect.identifier_preparer.format_table
-        loads = []
-        if self._is_plain(name):
-            columns = [column for column in element.schema.names if column != "region"]
-            values = operator.attrgetter(*columns)
-            rows = [(*values(record), _encoded(record.region)) for record in records]
-            loads.append(self._load(quoted(self._tables[name].main), [*columns, "region"], rows))
+        overlaps = self._overlaps(name, records)
+        return [self._plain_rows(name, records), overlaps] if self._is_plain(name) else [overlaps]
+
+    def _plain_rows(self, name: str, records: Sequence[DimensionRecord]) -> Load:
+        names = self._butler.dimensions[name].schema.names
+        columns = [column for column in names if column != "region"]
+        values = operator.attrgetter(*columns)
+        rows = [(*values(record), _encoded(record.region)) for record in records]
+        return self._prepare(self._tables[name].main, [*columns, "region"], rows)
+
+    def _overlaps(self, name: str, records: Sequence[DimensionRecord]) -> Load:
         skypix = self._butler.dimensions.commonSkyPix
         envelope, system, level = skypix.pixelization.envelope, skypix.system.name, skypix.level
-        columns = ["skypix_system", "skypix_level", *element.required.names, "skypix_index"]
+        required = self._butler.dimensions[name].required.names
+        columns = ["skypix_system", "skypix_level", *required, "skypix_index"]
         rows = [
             (system, level, *record.dataId.required_values, index)
             for record in records
@@ -185,45 +185,22 @@ class _DirectInsertion(BulkInsertion):
             for begin, end in envelope(record.region)
             for index in range(begin, end)
         ]
-        loads.append(self._load(quoted(self._tables[name].overlaps), columns, rows))
-        return loads
+        return self._prepare(self._tables[name].overlaps, columns, rows)
+
+    def _prepare(self, table: sqlalchemy.Table, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> Load:
+        quoted = self._database.dialect.identifier_preparer.format_table(table)
+        return self._driver.prepare(quoted, columns, rows)
 
 
 def _encoded(region: Region | None) -> str | None:
     return None if region is None else base64.b64encode(region.encode()).decode("ascii")
 
 
-class _PostgresInsertion(_DirectInsertion):
-    def _load(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> _Load:
-        text = io.StringIO()
-        csv.writer(text).writerows(rows)
-        text.seek(0)
-        return _Load(f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT csv)", text)
-
-    def _execute(self, cursor: Any, load: _Load) -> None:
-        cursor.copy_expert(load.statement, load.rows)
-
-
-class _SqliteInsertion(_DirectInsertion):
-    def _load(self, table: str, columns: Sequence[str], rows: list[tuple[Any, ...]]) -> _Load:
-        places = ", ".join("?" * len(columns))
-        return _Load(f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({places})", rows)
-
-    def _execute(self, cursor: Any, load: _Load) -> None:
-        cursor.executemany(load.statement, load.rows)
-
-
-_DRIVERS = {
-    ("postgresql", "psycopg2"): _PostgresInsertion,
-    ("sqlite", "pysqlite"): _SqliteInsertion,
-}
-
-
 @contextmanager
 def bulk_insertion(butler: Butler, elements: Sequence[str], n_records: int) -> Iterator[BulkInsertion]:
     """Insert many records in one transaction.
 
-    On PostgreSQL, from ``CHECK_AT_END`` records on, the foreign keys of the
+    On PostgreSQL, from ``KEYS_AT_END_FROM`` records on, the foreign keys of the
     tables are taken away at the beginning of the transaction and put back at
     its end, which checks all rows at once, if nobody else is connected to the
     database: until the transaction ends, others would wait for these tables.
@@ -248,25 +225,24 @@ def bulk_insertion(butler: Butler, elements: Sequence[str], n_records: int) -> I
         if private is None:
             yield BulkInsertion(butler)
             return
-        database, tables = private
-        driver = (database.dialect.name, database.dialect.driver)
-        with database._transaction() as (_, connection):
-            insertion = _DRIVERS[driver](butler, tables, database, connection)
-            if driver[0] == "postgresql" and n_records >= CHECK_AT_END:
-                quoted = database.dialect.identifier_preparer.format_table
-                names = [quoted(table) for pair in tables.values() for table in pair]
+        with private.database._transaction() as (_, connection):
+            insertion = _DirectInsertion(butler, private, connection)
+            if private.driver.has_removable_keys and n_records >= KEYS_AT_END_FROM:
+                quoted = private.database.dialect.identifier_preparer.format_table
+                names = [quoted(table) for pair in private.tables.values() for table in pair]
                 with foreign_keys_at_end(connection, names):
                     yield insertion
             else:
                 yield insertion
 
 
-def _private_api(butler: Butler, elements: Sequence[str]) -> tuple[Any, dict[str, _Tables]] | None:
-    """Find the database and the tables of elements; `None` says to use the public API."""
+def _private_api(butler: Butler, elements: Sequence[str]) -> _Private | None:
+    """Return the private API that is used here; `None` where the public one has to do."""
     try:
         registry = butler._registry  # type: ignore[attr-defined]
         database, manager = registry._db, registry._managers.dimensions
-        if (database.dialect.name, database.dialect.driver) not in _DRIVERS:
+        driver = driver_of(database.dialect)
+        if driver is None:
             return None
         tables = {name: _Tables(manager._tables[name], manager._overlap_tables[name][1]) for name in elements}
         database._transaction, database.insert, database.getTimespanRepresentation  # noqa: B018
@@ -277,4 +253,4 @@ def _private_api(butler: Butler, elements: Sequence[str]) -> tuple[Any, dict[str
             error,
         )
         return None
-    return database, tables
+    return _Private(database, driver, tables)
