@@ -46,19 +46,16 @@ def differences(role: Path, handed: dict[str, Any]) -> Iterator[str]:
         if not (role / "tasks" / f"{entry_point}.yml").exists():
             yield f"entry point {entry_point} has no tasks/{entry_point}.yml"
         for name, option in spec.get("options", {}).items():
+            if name not in handed and not name.startswith(f"{role.name}_"):
+                yield f"{entry_point}: {name} does not begin with {role.name}_"
             yield from option_differences(
-                role.name, entry_point, name, option, default={**handed, **defaults}.get(name, UNSET)
+                f"{entry_point}: {name}", option, default={**handed, **defaults}.get(name, UNSET)
             )
 
 
-def option_differences(
-    role: str, entry_point: str, name: str, option: dict[str, Any], *, default: object
-) -> Iterator[str]:
+def option_differences(where: str, option: dict[str, Any], *, default: object) -> Iterator[str]:
     """Yield what is wrong with one option of an entry point."""
-    where = f"{entry_point}: {name}"
     specified = option.get("default", UNSET)
-    if not name.startswith(f"{role}_"):
-        yield f"{where} does not begin with {role}_"
     if option.get("required"):
         if default is not UNSET:
             yield f"{where} is required and has the default {default!r}"

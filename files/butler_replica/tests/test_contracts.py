@@ -293,8 +293,6 @@ def test_tags_are_the_stages() -> None:
     assert tuple(tagged(tasks)) == (*STAGES, *LAST)
     # What all stages need runs under all of them.
     assert tuple(tasks[0]["tags"]) == (*STAGES, *LAST)
-    preflight = yaml.safe_load((PROJECT / "playbooks/vars/preflight.yml").read_text())
-    assert tuple(preflight["preflight_stages"]) == STAGES
     default = next(option.default for option in options_of(ImportSet) if option.name == "stage")
     handled = yaml.safe_load((PROJECT / "roles/dc2_datasets/vars/main.yml").read_text())
     assert f"{{'stage': '{default}'}}" in handled["__dc2_datasets_stage_sets"]

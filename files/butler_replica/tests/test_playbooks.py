@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from playbooks_for_tests import PROJECT, copied, inventory, play, said
+from playbooks_for_tests import PROJECT, copied, play
 
 pytest.importorskip("ansible")
 
@@ -129,67 +129,3 @@ def test_what_is_written_to_fstab(tmp_path: Path) -> None:
     found = json.loads((tmp_path / "noted.json").read_text())
     assert [options for options, _ in found[: len(MOUNTS)]] == [wanted for _, _, wanted in MOUNTS]
     assert [name for _, name in found[len(MOUNTS) :]] == list(NAMES.values())
-
-
-def old_python(folder: Path) -> str:
-    """Write a Python of 2021 as far as preflight can see."""
-    path = folder / "python3.9"
-    path.write_text('#!/bin/sh\ncat > /dev/null\necho \'{"python": "3.9", "makes_environments": true}\'\n')
-    path.chmod(0o755)
-    return str(path)
-
-
-# What the user says (a value may need the folder of the test), and what preflight has to say to it.
-REFUSED = {
-    "a user that nobody can become": (
-        {"butler_repo_user": "somebody-else"},
-        "nobody can become somebody-else",
-    ),
-    "no data": ({"dc2_data_source": "present", "dc2_data_root": "/nowhere"}, "there is no /nowhere"),
-    "a Python too old": ({"lsst_stack_base_python": old_python}, "is Python 3.9; the butler needs 3.11"),
-    "no Python": ({"lsst_stack_base_python": "/nowhere/python3"}, "There is no /nowhere/python3"),
-    "no stack": ({"lsst_stack_existing": "/nowhere"}, "no loadLSST.bash in it"),
-    "a name to destroy by that is none": (
-        {"confirm_destroy": "yes"},
-        "is not the name of what would be dropped",
-    ),
-    "a schema that the butler does not quote": (
-        {"butler_db_backend": "postgresql", "butler_db_managed": False, "butler_db_namespace": "Main-2021"},
-        "butler_db_namespace is 'Main-2021', with which lsst-daf-butler cannot work",
-    ),
-    "a name that the server would cut": ({"butler_db_name": "d" * 64}, "at most 63 bytes"),
-    "an environment that only root can write": (
-        {"butler_repo_index_environment": ["environment"]},
-        "butler_repo_index_environment names environment, which needs root",
-    ),
-    "a variable of another name now": (
-        {"butler_repo_profile": True},
-        "butler_repo_profile has another name now, butler_repo_index_environment",
-    ),
-    "no room": ({"replica_disk_min_mb": 10**9}, "MB are free at"),
-}
-
-
-@pytest.mark.slow
-def test_preflight_tells_all_problems_at_once(tmp_path: Path) -> None:
-    variables = {"butler_repo_root": str(tmp_path / "repo"), "lsst_stack_home": str(tmp_path / "stack")}
-    for of_user, _ in REFUSED.values():
-        variables |= {name: value(tmp_path) if callable(value) else value for name, value in of_user.items()}
-    without = {"lsst_stack_existing": "", "butler_repo_root": "dc2"}
-    runs = []
-    for given in (
-        variables,
-        {**variables, **without},
-        {**variables, **without, "lsst_stack_base_python": old_python(tmp_path)},
-    ):
-        done = play(tmp_path, "-i", inventory(tmp_path, **given), PROJECT / "playbooks/preflight.yml")
-        assert done.returncode != 0
-        # YAML doubles an apostrophe within others.
-        runs.append(said(done).replace("''", "'"))
-    words = " ".join(runs)
-    for wanted in ("give the whole path of a folder", *(wanted for _, wanted in REFUSED.values())):
-        assert wanted in words, words
-        assert all(once.count(wanted) <= 1 for once in runs), wanted
-    assert "Traceback" not in words
-    assert "deserialization" not in words
-    assert not (tmp_path / "repo").exists()
