@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from butler_replica.artifacts import transfer
+from butler_replica.artifacts import open_folders
 from butler_replica.artifacts.rewriting import Roots
 from butler_replica.artifacts.transfer import Transfer
 from butler_replica.errors import ArtifactError
@@ -237,13 +237,13 @@ def test_file_systems_without_hard_links(monkeypatch: pytest.MonkeyPatch, root: 
 def synchronised(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Folders whose file systems were written to the disk."""
     folders: list[str] = []
-    original = transfer._sync_file_system
+    original = open_folders.sync_file_system
 
     def record(descriptor: int) -> int:
         folders.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
         return original(descriptor)
 
-    monkeypatch.setattr(transfer, "_sync_file_system", record)
+    monkeypatch.setattr(open_folders, "sync_file_system", record)
     monkeypatch.delenv("BUTLER_REPLICA_NO_SYNC")
     yield folders
 
@@ -259,14 +259,14 @@ def test_on_the_disk_before_the_commit(
     """Once for all artifacts of a file, when these are in place and their datasets are not."""
     repository = make_repository()
     seen = []
-    recorded = transfer._sync_file_system
+    recorded = open_folders.sync_file_system
 
     def look(descriptor: int) -> int:
         in_place = [path for path in repository.root.rglob("*.yaml") if path.name != "butler.yaml"]
         seen.append((len(in_place), repository.sql("SELECT count(*) FROM dataset")[0][0]))
         return recorded(descriptor)
 
-    monkeypatch.setattr(transfer, "_sync_file_system", look)
+    monkeypatch.setattr(open_folders, "sync_file_system", look)
     import_exports(repository, [exported], transfer=mode)
     assert seen == ([] if mode == "direct" else [(8, 0)])
     assert all(folder.startswith(str(repository.root)) for folder in synchronised)
