@@ -25,7 +25,8 @@ from lsst.daf.butler import Butler, Config, DatasetRef, DatasetType, FileDataset
 from butler_replica.errors import RefusedError, ReplicaError, RepositoryError
 from butler_replica.repository import RepositoryResult, ensure_repository
 from butler_replica.repository import making as repository_module
-from butler_replica.repository.making import DOOMED_NAME
+from butler_replica.repository.destruction import Destruction
+from butler_replica.repository.target import DOOMED_NAME
 from butler_replica.session.lock import LOCK_NAME, repository_lock
 from kit.processes import STOCK, run
 
@@ -515,20 +516,19 @@ def _die_at(step: str) -> None:
         Butler.makeRepo = die  # type: ignore[assignment, method-assign]
 
 
-def test_file_that_appears_during_destruction_stays(made: Replica, tmp_path: Path) -> None:
+def test_file_that_appears_during_destruction_stays(
+    made: Replica, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made.fill(tmp_path / "source", {"copied": "copy"})
-    rename = repository_module._destroy
+    carry_out = Destruction.carry_out
 
-    def late(plan: Any) -> None:
+    def late(destruction: Destruction) -> None:
         (made.root / "late.txt").write_text("new")
-        rename(plan)
+        carry_out(destruction)
 
-    repository_module._destroy, restore = late, rename
-    try:
-        with pytest.raises(RefusedError, match=r"late\.txt"):
-            made.ensure(made.name)
-    finally:
-        repository_module._destroy = restore
+    with monkeypatch.context() as patch, pytest.raises(RefusedError, match=r"late\.txt"):
+        patch.setattr(Destruction, "carry_out", late)
+        made.ensure(made.name)
     assert (made.root / "late.txt").read_text() == "new"
     if made.server:
         assert any(name.startswith("dc2_replica_doomed_") for name in made.server.databases())

@@ -188,8 +188,7 @@ class _Plan:
     target: _Target
     state: DatabaseState
     result: RepositoryResult
-    destroy: bool = False
-    own_files: frozenset[str] = frozenset()
+    destruction: _Destruction | None = None
     create: bool = False
     new_config: Config | None = None
     """Changed ``butler.yaml`` of a repository that is continued."""
@@ -223,7 +222,11 @@ def _make_plan(target: _Target, data: DataPlaces, *, destroy: bool) -> _Plan:
     content = scan_folder(target.root)
     plan.result.before = _describe(target, content, state)
     if destroy:
-        _plan_destruction(plan, content, config_path)
+        plan.destruction = _guarded(target, state, content, config_path)
+        if plan.destruction:
+            plan.result.destroyed = True
+            plan.result.removed_files = plan.destruction.n_removed
+            plan.result.actions += plan.destruction.actions
     elif config_path == target.doomed_path:
         raise RepositoryError(
             f"{target.root}: the removal of this replica was begun and interrupted. "
@@ -308,18 +311,24 @@ def _plan_continuation(plan: _Plan) -> None:
     target, result = plan.target, plan.result
     if not plan.state.has_extension:
         result.actions.append("create the extension btree_gist")
-    config = Config(target.config_path)
-    old = config.dump()
-    if _is_root(config.get("root"), target.root):
-        _movable(config)  # a making that was interrupted at its end
-    config.update(_without_location(target.config))
-    if _database_of(target.root, config).url.query != target.database.url.query:
-        config["registry", "db"] = target.config["registry", "db"]
+    old, config = _updated_config(target)
     if config.dump() != old:
         plan.new_config = config
         result.actions.append(f"update {target.config_path}")
         result.before = {CONFIG_NAME: str(old)}
         result.after = {CONFIG_NAME: str(config.dump())}
+
+
+def _updated_config(target: _Target) -> tuple[str, Config]:
+    """Return the text of ``butler.yaml``, and what it has to say."""
+    config = Config(target.config_path)
+    old = str(config.dump())
+    if _is_root(config.get("root"), target.root):
+        _movable(config)  # a making that was interrupted at its end
+    config.update(_without_location(target.config))
+    if _database_of(target.root, config).url.query != target.database.url.query:
+        config["registry", "db"] = target.config["registry", "db"]
+    return old, config
 
 
 def _without_location(config: Config) -> dict[str, Any]:
@@ -335,19 +344,69 @@ def _without_location(config: Config) -> dict[str, Any]:
     return update
 
 
-def _plan_destruction(plan: _Plan, content: FolderContent, config_path: Path | None) -> None:
-    """Guard: go through everything that would be removed, and refuse what is not ours."""
-    target, state, result = plan.target, plan.state, plan.result
+@dataclass(frozen=True)
+class _Destruction:
+    """What is removed of a replica; made by the guard alone."""
+
+    target: _Target
+    state: DatabaseState
+    own_files: frozenset[str]
+    links: int
+    config_path: Path | None
+
+    @property
+    def n_removed(self) -> int:
+        """Number of artifacts and links."""
+        return len(self.own_files) + self.links
+
+    @property
+    def actions(self) -> list[str]:
+        """What is done, in words."""
+        target = self.target
+        files = f"remove {len(self.own_files)} artifacts and {self.links} links from {target.root}"
+        return [
+            *([files] if self.n_removed else []),
+            *([f"drop the database {target.database.url}"] if self.state.exists else []),
+            *([f"remove {self.config_path}"] if self.config_path is not None else []),
+        ]
+
+    def carry_out(self) -> None:
+        """Remove database and folder."""
+        target = self.target
+        had_config = target.config_path.exists()
+        if had_config:
+            target.config_path.replace(target.doomed_path)
+        if self.state.exists:
+            try:
+                target.database.retire(self.state)
+            except ReplicaError:
+                if had_config:
+                    target.doomed_path.replace(target.config_path)
+                raise
+        _, others = empty_folder(target.root, self.own_files, target.housekeeping)
+        if others:
+            raise RefusedError(
+                f"{target.root}: files appeared while the replica was being removed ({_some(others)}). They and "
+                f"the database were kept. Move them away and run this again with confirm_destroy={target.name}."
+            )
+        target.database.drop()
+        target.doomed_path.unlink(missing_ok=True)
+
+
+def _guarded(
+    target: _Target, state: DatabaseState, content: FolderContent, config_path: Path | None
+) -> _Destruction | None:
+    """Go through everything that would be removed, and refuse what is not ours."""
     rest = content.without({LOCK_NAME})
     if rest.is_empty and not state.exists:
-        return
+        return None
     if not state.exists and config_path is None:
         raise RefusedError(
             f"{target.root} holds no repository of this project ({_some_content(rest)}): it is not removed, "
             "nothing was touched."
         )
     if state.exists:
-        _check_database_is_ours(plan, has_config=config_path is not None)
+        _check_database_is_ours(target, state, has_config=config_path is not None)
     if content.locked:
         raise RefusedError(
             f"{target.root}: in {len(content.locked)} of its folders ({_some(sorted(content.locked))}) this user may "
@@ -355,31 +414,23 @@ def _plan_destruction(plan: _Plan, content: FolderContent, config_path: Path | N
         )
     candidates = content.without(target.housekeeping).files
     if candidates:
-        recorded = target.database.artifact_paths(target.records_table, state) if state.exists else iter(())
-        artifacts = artifacts_among(candidates, recorded, target.root, target.datastore)
-        written = {path for path in candidates if is_pruned_record(os.path.relpath(path, target.datastore))}
-        copies = {path for path in candidates if is_partial_copy(f"{target.root}/{path}")}
-        if foreign := sorted(candidates - artifacts - written - copies):
-            raise RefusedError(
-                f"{target.root} holds {len(foreign)} file(s) that this repository has no record of "
-                f"({_some(foreign)}): it is not removed, nothing was touched. Move them to another place."
-            )
-    plan.destroy = True
-    plan.own_files = frozenset(candidates)
-    result.destroyed = True
-    result.removed_files = len(candidates) + content.links
-    if result.removed_files:
-        result.actions.append(
-            f"remove {len(candidates)} artifacts and {content.links} links from {target.root}"
+        _check_files_are_ours(target, state, candidates)
+    return _Destruction(target, state, frozenset(candidates), content.links, config_path)
+
+
+def _check_files_are_ours(target: _Target, state: DatabaseState, candidates: set[str]) -> None:
+    recorded = target.database.artifact_paths(target.records_table, state) if state.exists else iter(())
+    artifacts = artifacts_among(candidates, recorded, target.root, target.datastore)
+    written = {path for path in candidates if is_pruned_record(os.path.relpath(path, target.datastore))}
+    copies = {path for path in candidates if is_partial_copy(f"{target.root}/{path}")}
+    if foreign := sorted(candidates - artifacts - written - copies):
+        raise RefusedError(
+            f"{target.root} holds {len(foreign)} file(s) that this repository has no record of "
+            f"({_some(foreign)}): it is not removed, nothing was touched. Move them to another place."
         )
-    if state.exists:
-        result.actions.append(f"drop the database {target.database.url}")
-    if config_path is not None:
-        result.actions.append(f"remove {config_path}")
 
 
-def _check_database_is_ours(plan: _Plan, *, has_config: bool) -> None:
-    target, state = plan.target, plan.state
+def _check_database_is_ours(target: _Target, state: DatabaseState, *, has_config: bool) -> None:
     database = target.database
     kept = "it is not dropped, nothing was touched."
     if not state.made_here:
@@ -415,7 +466,7 @@ def _plan_creation(plan: _Plan, config_path: Path | None) -> None:
     target, result = plan.target, plan.result
     plan.create = True
     result.created = True
-    if plan.destroy or not plan.state.exists:
+    if plan.destruction or not plan.state.exists:
         result.actions.append(f"create the database {target.database.url}")
     elif not plan.state.has_extension:
         result.actions.append("create the extension btree_gist")
@@ -429,8 +480,8 @@ def _plan_creation(plan: _Plan, config_path: Path | None) -> None:
 def _carry_out(plan: _Plan) -> RepositoryResult:
     target, result = plan.target, plan.result
     state = plan.state
-    if plan.destroy:
-        _destroy(plan)
+    if plan.destruction is not None:
+        plan.destruction.carry_out()
         state = target.database.inspect()
     if plan.create:
         _create(target, state)
@@ -440,28 +491,6 @@ def _carry_out(plan: _Plan) -> RepositoryResult:
     if plan.new_config is not None:
         _replace(target.config_path, str(plan.new_config.dump()))
     return result
-
-
-def _destroy(plan: _Plan) -> None:
-    target = plan.target
-    had_config = target.config_path.exists()
-    if had_config:
-        target.config_path.replace(target.doomed_path)
-    if plan.state.exists:
-        try:
-            target.database.retire(plan.state)
-        except ReplicaError:
-            if had_config:
-                target.doomed_path.replace(target.config_path)
-            raise
-    _, others = empty_folder(target.root, plan.own_files, target.housekeeping)
-    if others:
-        raise RefusedError(
-            f"{target.root}: files appeared while the replica was being removed ({_some(others)}). They and "
-            f"the database were kept. Move them away and run this again with confirm_destroy={target.name}."
-        )
-    target.database.drop()
-    target.doomed_path.unlink(missing_ok=True)
 
 
 def _create(target: _Target, state: DatabaseState) -> None:
