@@ -26,6 +26,8 @@ from butler_replica.errors import RefusedError, ReplicaError, RepositoryError
 from butler_replica.repository import RepositoryResult, ensure_repository
 from butler_replica.repository import making as repository_module
 from butler_replica.repository.destruction import Destruction
+from butler_replica.repository.postgres import PostgresDatabase
+from butler_replica.repository.sqlite import SqliteDatabase
 from butler_replica.repository.target import DOOMED_NAME
 from butler_replica.session.lock import LOCK_NAME, repository_lock
 from kit.processes import STOCK, run
@@ -506,11 +508,11 @@ def _die_at(step: str) -> None:
         method, after = (
             ("drop", step == "unlink") if step in ("drop", "unlink") else ("retire", step == "retired")
         )
-        for cls in (repository_module.PostgresDatabase, repository_module.SqliteDatabase):
+        for cls in (PostgresDatabase, SqliteDatabase):
             work = getattr(cls, method) if after else die
             setattr(cls, method, lambda *args, work=work: (work(*args), die()))
     elif step == "create":
-        repository_module._create = die  # type: ignore[assignment]
+        repository_module.create_repository = die  # type: ignore[assignment]
     else:
         Butler._make_repo_registry = die  # type: ignore[assignment, attr-defined]
         Butler.makeRepo = die  # type: ignore[assignment, method-assign]

@@ -8,15 +8,19 @@ line end would make a line of its own.
 
 from __future__ import annotations
 
-__all__ = ["LogFormatter", "ReaderConsole", "as_json", "visible", "visible_in", "visible_lines"]
+__all__ = ["LogFormatter", "ReaderConsole", "as_json", "some", "visible", "visible_in", "visible_lines"]
 
 import json
 import logging
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+MAX_SHOWN = 5
+"""Names in a message, of which there can be thousands."""
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode categories: controls, formats (directions of writing among them), surrogates, line and paragraph ends."""
@@ -93,6 +97,26 @@ def as_json(data: Any) -> str:
     """
     # The one control character that JSON does not escape; it can only stand within a string.
     return json.dumps(data, default=str).replace("\x7f", "\\u007f")
+
+
+def some(names: Iterable[str], shown: int = MAX_SHOWN) -> str:
+    """Return the first of some names, and how many more there are.
+
+    Parameters
+    ----------
+    names : `~collections.abc.Iterable` [ `str` ]
+        The names.
+    shown : `int`, optional
+        How many to show.
+
+    Returns
+    -------
+    text : `str`
+        A list for a sentence.
+    """
+    names = list(names)
+    more = [f"and {len(names) - shown:,} more"] if len(names) > shown else []
+    return ", ".join([*names[:shown], *more])
 
 
 class ReaderConsole(Console):

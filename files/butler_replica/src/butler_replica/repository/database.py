@@ -1,7 +1,7 @@
 """The database of a registry as a whole: what it holds, creating it, dropping it.
 
 Nothing here decides whether a database may be dropped; that is the guard of
-`butler_replica.repository.making`. A database is marked when it is created, in the
+`butler_replica.repository.destruction`. A database is marked when it is created, in the
 place that the database itself has for it, so that the mark cannot outlive or
 miss what it describes: the comment on a PostgreSQL database, the application
 ID of an SQLite file.

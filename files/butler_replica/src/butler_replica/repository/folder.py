@@ -69,6 +69,11 @@ class FolderContent:
         """Whether there is neither file nor link; empty folders do not count."""
         return not self.files and not self.links
 
+    @property
+    def names(self) -> list[str]:
+        """What is in it, for a message."""
+        return [*sorted(self.files), *([f"{self.links} links"] if self.links else [])]
+
     def without(self, names: Collection[str]) -> FolderContent:
         """Return the content but for some files.
 

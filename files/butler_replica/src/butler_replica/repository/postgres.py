@@ -18,6 +18,7 @@ import sqlalchemy
 
 from ..errors import RefusedError, RepositoryError
 from ..session.opening import database_errors
+from ..wording import some
 from .catalogue import FOREIGN_OBJECTS, own_tables
 from .database import COMPLETE, Database, DatabaseState, quoted, registry_state, select
 from .postgres_server import (
@@ -208,7 +209,7 @@ class PostgresDatabase(Database):
                 time.sleep(0.1)
             found = obstacles(connection, state.called)
         if here:
-            found.append(f"it is in use by {len(here)} other session(s) ({', '.join(here[:5])}); close them")
+            found.append(f"it is in use by {len(here)} other session(s) ({some(here)}); close them")
         return found
 
     def foreign_objects(self, state: DatabaseState) -> list[str]:

@@ -24,6 +24,7 @@ from lsst.utils.db_auth import DbAuth, DbAuthNotFoundError
 
 from ..errors import RepositoryError
 from ..session.opening import database_errors
+from ..wording import some
 from .catalogue import FOREIGN_OBJECTS
 from .database import quoted
 
@@ -266,7 +267,7 @@ def obstacles(connection: sqlalchemy.Connection, name: str) -> list[str]:
         sentence: [str(what) for what in connection.execute(sqlalchemy.text(query), {"name": name}).scalars()]
         for sentence, query in _OBSTACLES.items()
     }
-    return [sentence.format(what=", ".join(whats[:5])) for sentence, whats in found.items() if whats]
+    return [sentence.format(what=some(whats)) for sentence, whats in found.items() if whats]
 
 
 def said(error: sqlalchemy.exc.DBAPIError) -> str:
