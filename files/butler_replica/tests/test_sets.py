@@ -134,7 +134,11 @@ def test_description_in_a_file(tmp_path):
         "other: 1": "has neither of the keys",
         "dc2_import_sets: [": "cannot be read as YAML",
         "dc2_import_sets: [{name: a}]": "dc2.yml: import set 'a': key 'exports' is missing",
-        "dc2_import_sets: [{name: a, exports: '{{ root }}/a'}]": r"has templates \({{ ... }}\), which are not resolved",
+        "dc2_import_sets: [{name: a, exports: ['{{ root }}/a']}]": (
+            r"dc2_import_sets\[a\]\.exports\[1\] is '{{ root }}/a', a template, .* Ansible .*--tags verify"
+        ),
+        "dc2_import_sets: '{{ mine }}'": "dc2_import_sets is '{{ mine }}', a template",
+        "dc2_collections: [{name: a, type: RUN, doc: '{% if x %}'}]": r"dc2_collections\[a\]\.doc is '{% if x %}'",
     }.items():
         path.write_text(text)
         with pytest.raises(ReplicaError, match=message):

@@ -89,3 +89,12 @@ def test_a_chain_or_many(work: Path, arguments: tuple[str, ...]) -> None:
 def test_a_configuration_that_is_none(work: Path, text: str, message: str) -> None:
     (work / "butler.yaml").write_text(text)
     assert message in run("repository", work / "dc2", "--config", work / "butler.yaml", status=1)
+
+
+def test_templates_of_the_project_are_left_to_ansible(work: Path) -> None:
+    """In one sentence, with the key and a remedy, from the file that users have."""
+    described = Path(__file__).resolve().parents[3] / "group_vars/dc2_replica/dc2.yml"
+    refused = run("verify", work, "--sets", described, status=1)
+    assert f"{described}: dc2_import_sets[skymap].exports[1] is '{{{{ dc2_data_root }}}}/" in refused
+    assert "--tags verify" in refused
+    assert "Traceback" not in refused

@@ -14,7 +14,8 @@ __all__ = [
 
 import difflib
 import os
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -117,12 +118,13 @@ def load_description(path: Path) -> tuple[list[ImportSet], list[Collection]]:
         Raised if the file cannot be read or says something else.
     """
     content = load_mapping(path)
-    keys = {"dc2_import_sets", "dc2_collections"}
-    if not keys & set(content):
+    keys = ("dc2_import_sets", "dc2_collections")
+    if not {*keys} & {*content}:
         raise ReplicaError(f"{path}: has neither of the keys {' and '.join(sorted(keys))}.")
-    if "{{" in yaml.safe_dump({key: content.get(key) for key in keys}, width=float("inf")):
+    for where, template in (found for key in keys for found in _templates(content.get(key), key)):
         raise ReplicaError(
-            f"{path}: has templates ({{{{ ... }}}}), which are not resolved here: write what they stand for."
+            f"{path}: {where} is {template!r}, a template, which only Ansible resolves: write what it stands for, or "
+            "run the playbook, where this is a tag (site.yml --tags verify, chains or repository)."
         )
     try:
         return (
@@ -158,6 +160,19 @@ def load_mapping(path: Path) -> dict[str, Any]:
     if not isinstance(content or {}, dict):
         raise ReplicaError(f"{path}: is to hold a mapping ('key: value'), and holds something else.")
     return content or {}
+
+
+def _templates(value: Any, where: str) -> Iterator[tuple[str, str]]:
+    """Yield where templates are in what a file says, and what is there."""
+    if isinstance(value, str) and re.search(r"\{\{|\{%", value):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, each in value.items():
+            yield from _templates(each, f"{where}.{key}")
+    elif isinstance(value, list):
+        for number, each in enumerate(value, 1):
+            name = each.get("name", number) if isinstance(each, Mapping) else number
+            yield from _templates(each, f"{where}[{name}]")
 
 
 class DataPlaces(NamedTuple):
