@@ -48,8 +48,8 @@ from butler_replica.holdings.compare import compare
 from butler_replica.imports.importer import import_exports
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-from postgres_server import PostgresServer, temporary_server
-from stock import formatters
+from kit.servers import PostgresServer, temporary_server
+from kit.stock import formatters
 
 FORMATTER = "lsst.obs.lsst.rawFormatter.LsstCamImSimRawFormatter"
 INSTRUMENT = "LSSTCam-imSim"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import gc
 import os
 import secrets
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +16,9 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, CollectionType, Config
 
-from postgres_server import PostgresServer, temporary_server
-from small_repository import add_datasets, certify
-from surroundings import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
+from kit.repositories import Repository, add_datasets, certify
+from kit.servers import PostgresServer, temporary_server
+from kit.surroundings import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_configure", "pytest_terminal_summary"]
 
@@ -59,37 +57,6 @@ def postgres_server() -> Iterator[PostgresServer]:
         pytest.skip("BUTLER_REPLICA_NO_POSTGRES=1")
     with temporary_server() as server:
         yield server
-
-
-@functools.lru_cache(maxsize=8)
-def engine_of(url: str) -> sqlalchemy.Engine:
-    """Connect to a database anew each time, without asking it again what it is."""
-    return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-
-
-@dataclasses.dataclass
-class Repository:
-    """A repository made for a test, and a way to look into its registry that is not the butler."""
-
-    root: Path
-    backend: str
-    name: str
-    """Name of the database; on SQLite, of the folder."""
-
-    url: str
-    """URL of the database for SQLAlchemy, with credentials."""
-
-    def sql(self, statement: str, **values: Any) -> Sequence[tuple[Any, ...]]:
-        """Run one SQL statement on the registry's database and return the rows."""
-        with engine_of(self.url).begin() as connection:
-            result = connection.execute(sqlalchemy.text(statement), values)
-            return [tuple(row) for row in result] if result.returns_rows else []
-
-    def __fspath__(self) -> str:
-        return str(self.root)
-
-    def __str__(self) -> str:
-        return str(self.root)
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

@@ -30,12 +30,11 @@ from butler_replica.errors import ReplicaError
 from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import write_raws
-from faults import make_on, write_auth
-from postgres_server import PostgresServer, temporary_server
-from registry_tables import registry_tables
-from small_repository import add_datasets, certify, tree
+from kit.exports import write_raws
+from kit.importers import make_on, write_auth
+from kit.repositories import Repository, add_datasets, certify, tree
+from kit.sameness import registry_tables
+from kit.servers import PostgresServer, temporary_server
 
 SECONDS = 30
 """Time that one case may take."""

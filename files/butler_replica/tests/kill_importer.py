@@ -17,9 +17,8 @@ from pathlib import Path
 import click
 from lsst.daf.butler import Butler
 
-from conftest import Repository
-from exports_for_tests import write_raws
-from faults import (
+from kit.exports import write_raws
+from kit.importers import (
     Clean,
     assert_like,
     assert_whole,
@@ -31,7 +30,8 @@ from faults import (
     wait_until,
     write_auth,
 )
-from postgres_server import temporary_server
+from kit.repositories import Repository
+from kit.servers import temporary_server
 
 
 def kill_at_random(

@@ -18,8 +18,7 @@ from butler_replica.errors import ArtifactError
 from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from small_repository import add_datasets
+from kit.repositories import Repository, add_datasets
 
 POINTER = (
     "version https://git-lfs.github.com/spec/v1\n"

@@ -10,9 +10,8 @@ from lsst.daf.butler import Butler, CollectionType
 
 from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from registry_tables import registry_tables
-from small_repository import SPRING
+from kit.repositories import SPRING, Repository
+from kit.sameness import registry_tables
 
 
 def drop(path: Path) -> bytes:

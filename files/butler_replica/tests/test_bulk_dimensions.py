@@ -16,8 +16,8 @@ from butler_replica.dimensions.visit_records import visit_records, visit_system_
 from butler_replica.errors import RepositoryError
 from butler_replica.internals.bulk_dimensions import KEYS_AT_END_FROM, bulk_insertion, insert_records
 from butler_replica.session.opening import database_errors
-from observations import add_raws, exposure_record
-from other_release import Without
+from kit.observations import add_raws, exposure_record
+from kit.other_release import Without
 
 DC2_SKYMAP = skymap_named("DC2")
 

@@ -13,7 +13,7 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, DatasetType
 
-from playbooks_for_tests import PROJECT, play, said
+from kit.playbooks import PROJECT, play, said
 
 pytestmark = pytest.mark.postgres
 

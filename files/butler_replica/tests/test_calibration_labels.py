@@ -13,10 +13,10 @@ from lsst.daf.butler import Butler, CollectionType, Timespan
 
 from butler_replica.errors import ExportError
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import artifact_paths
-from registry_tables import assert_same, registry_tables
-from stock import stock_import
+from kit.exports import artifact_paths
+from kit.repositories import Repository
+from kit.sameness import assert_same, registry_tables
+from kit.stock import stock_import
 
 pytestmark = pytest.mark.filterwarnings("ignore:ERFA function")
 

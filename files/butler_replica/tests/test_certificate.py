@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from playbooks_for_tests import PROJECT, play, said
+from kit.playbooks import PROJECT, play, said
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("openssl") is None, reason="No openssl here."),

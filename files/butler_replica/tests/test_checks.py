@@ -11,10 +11,9 @@ import pytest
 from butler_replica.errors import ConflictError, ExportError
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import write_raws
-from registry_tables import registry_tables
-from small_repository import tree
+from kit.exports import write_raws
+from kit.repositories import Repository, tree
+from kit.sameness import registry_tables
 
 
 @pytest.fixture

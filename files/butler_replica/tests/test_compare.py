@@ -24,9 +24,8 @@ from lsst.sphgeom import Circle, UnitVector3d
 from butler_replica.cli import main
 from butler_replica.errors import RepositoryError
 from butler_replica.holdings.compare import compare
-from conftest import Repository
-from registry_tables import registry_tables
-from small_repository import SPRING
+from kit.repositories import SPRING, Repository
+from kit.sameness import registry_tables
 
 REGION = Circle(UnitVector3d(1, 0, 0), 0.0001)
 

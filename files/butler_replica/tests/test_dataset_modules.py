@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from lsst.daf.butler import Butler
 
-from exports_for_tests import write_raws
-from small_repository import add_datasets
+from kit.exports import write_raws
+from kit.repositories import add_datasets
 
 pytest.importorskip("ansible.module_utils.testing")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from lsst.daf.butler import DimensionUniverse
 
-from observations import RAW, add_raws, exposure_record
+from kit.observations import RAW, add_raws, exposure_record
 from test_dataset_modules import check_run_rerun
 
 pytest.importorskip("ansible.module_utils.testing")

@@ -11,7 +11,7 @@ from sqlalchemy.dialects import mysql, postgresql
 from sqlalchemy.dialects.postgresql import asyncpg, psycopg
 
 from butler_replica.internals.drivers import driver_of
-from conftest import Repository, engine_of
+from kit.repositories import Repository, engine_of
 
 TEXTS = (
     None,

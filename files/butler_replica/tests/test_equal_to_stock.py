@@ -9,11 +9,10 @@ import pytest
 from lsst.daf.butler import Butler
 
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import artifact_paths, make_artifacts
-from registry_tables import assert_same, registry_tables
-from small_repository import tree
-from stock import stock_import
+from kit.exports import artifact_paths, make_artifacts
+from kit.repositories import Repository, tree
+from kit.sameness import assert_same, registry_tables
+from kit.stock import stock_import
 
 # In direct mode rc2_subset could not be the same: of a path with %2C the stock importer records a URI that
 # leads to no file.

@@ -27,7 +27,7 @@ from butler_replica.exports.files import find_exports
 from butler_replica.exports.model import ExportFile
 from butler_replica.exports.reader import read_export
 from butler_replica.exports.records import Records
-from exports_for_tests import write_raws
+from kit.exports import write_raws
 
 
 def zstd(data: bytes) -> bytes:

@@ -13,12 +13,12 @@ from lsst.daf.butler.registry.interfaces import Database
 from butler_replica.errors import ReplicaError
 from butler_replica.imports.importer import import_exports
 from butler_replica.session.lock import LOCK_NAME
-from conftest import Repository
-from exports_for_tests import write_raws
-from faults import folder
-from postgres_server import PostgresServer
-from registry_tables import registry_tables
-from stock import stock_import
+from kit.exports import write_raws
+from kit.importers import folder
+from kit.repositories import Repository
+from kit.sameness import registry_tables
+from kit.servers import PostgresServer
+from kit.stock import stock_import
 
 
 def registered(repository: Repository) -> dict[str, Any]:

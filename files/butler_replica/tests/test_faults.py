@@ -25,9 +25,9 @@ import pytest
 from lsst.daf.butler import Config
 
 from butler_replica.session.lock import LOCK_NAME
-from conftest import Repository
-from exports_for_tests import write_raws
-from faults import (
+from kill_importer import kill_at_random
+from kit.exports import write_raws
+from kit.importers import (
     TIMEOUT,
     Clean,
     assert_like,
@@ -43,9 +43,9 @@ from faults import (
     start_import,
     wait_until,
 )
-from kill_importer import kill_at_random
-from postgres_server import QUICK_SETTINGS, PostgresServer, server_user, temporary_server
-from registry_tables import registry_tables
+from kit.repositories import Repository
+from kit.sameness import registry_tables
+from kit.servers import QUICK_SETTINGS, PostgresServer, server_user, temporary_server
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,9 @@ from butler_replica.cli import main
 from butler_replica.errors import ExportError
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import write_raws
-from registry_tables import registry_tables
+from kit.exports import write_raws
+from kit.repositories import Repository
+from kit.sameness import registry_tables
 
 TRUSTED = (
     "lsst.daf.butler.formatters.yaml.YamlFormatter",

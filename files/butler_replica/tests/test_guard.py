@@ -17,7 +17,7 @@ from lsst.daf.butler import Butler
 
 from butler_replica.errors import RefusedError, RepositoryError
 from butler_replica.repository import postgres as postgres_module
-from postgres_server import QUICK_SETTINGS, PostgresServer, temporary_server
+from kit.servers import QUICK_SETTINGS, PostgresServer, temporary_server
 from test_repository import Replica
 
 pytestmark = pytest.mark.postgres

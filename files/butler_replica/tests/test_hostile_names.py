@@ -21,7 +21,7 @@ from butler_replica.cli._progress import _bar
 from butler_replica.errors import ReplicaError
 from butler_replica.imports.importer import import_exports
 from butler_replica.progress import Meter, Report
-from small_repository import add_datasets
+from kit.repositories import add_datasets
 
 HOSTILE = (
     "x[/nope]y",

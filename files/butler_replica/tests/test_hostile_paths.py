@@ -20,7 +20,7 @@ from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from butler_replica.repository.making import ensure_repository
-from conftest import Repository
+from kit.repositories import Repository
 
 NAMES = (
     *("a#b", "a#b/c#d", "x/#", "a%b", "%", "a%20b", "a%2e%2eb", "a%C3%A9b", "a%2Fb", "a%252Fb", "a%2525b"),

@@ -18,8 +18,8 @@ from butler_replica.errors import ConflictError
 from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from registry_tables import registry_tables
+from kit.repositories import Repository
+from kit.sameness import registry_tables
 
 HERE, NEAR, ELSEWHERE = (
     Circle(UnitVector3d(*direction), Angle(0.02)) for direction in ((1, 0, 0), (1, 0.01, 0), (0, 1, 0))

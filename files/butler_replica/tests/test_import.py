@@ -14,11 +14,10 @@ from lsst.daf.butler import Butler, CollectionType
 
 from butler_replica.errors import ArtifactError, ConflictError, ExportError, RepositoryError
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import artifact_paths, make_artifacts
+from kit.exports import artifact_paths, make_artifacts
 from kit.processes import STOCK, run
-from registry_tables import assert_same, registry_tables
-from small_repository import add_datasets, tree
+from kit.repositories import Repository, add_datasets, tree
+from kit.sameness import assert_same, registry_tables
 
 REAL = "ap_verify_testdata.20241001.7d3be4c.yaml"
 

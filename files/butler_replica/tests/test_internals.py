@@ -23,10 +23,9 @@ from butler_replica import internals
 from butler_replica.errors import RepositoryError
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import write_raws
-from registry_tables import assert_same
-from small_repository import add_datasets, tree
+from kit.exports import write_raws
+from kit.repositories import Repository, add_datasets, tree
+from kit.sameness import assert_same
 
 STAGING = sys.modules["butler_replica.internals.staging.tables"]
 

@@ -8,7 +8,7 @@ from lsst.daf.butler import Butler
 from butler_replica.artifacts.places import Unseen
 from butler_replica.holdings.inventory import Group, Inventory, State, as_bytes, as_uuids, take_inventory
 from butler_replica.internals import artifact_path
-from small_repository import add_datasets
+from kit.repositories import add_datasets
 
 
 def test_ids_are_found_also_with_null_bytes():

@@ -12,8 +12,8 @@ import pytest
 
 from butler_replica.errors import RefusedError
 from butler_replica.repository.making import ensure_repository
-from conftest import Repository
-from faults import killed_at_end, run_import, start_import, wait_until
+from kit.importers import killed_at_end, run_import, start_import, wait_until
+from kit.repositories import Repository
 
 LARGE = 3 << 30
 """Bytes of a file with nothing in it, which is not copied in a moment."""

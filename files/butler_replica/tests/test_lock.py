@@ -21,8 +21,8 @@ from lsst.daf.butler import Butler
 from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.session.lock import LOCK_NAME, repository_lock
-from conftest import Repository
-from faults import killed_at_end
+from kit.importers import killed_at_end
+from kit.repositories import Repository
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 

@@ -20,9 +20,9 @@ from butler_replica.dimensions.skymap import register_skymap
 from butler_replica.dimensions.skymap_records import skymap_record, tract_records
 from butler_replica.errors import ArtifactError, ConflictError
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from exports_for_tests import artifact_paths, make_artifacts
-from registry_tables import registry_tables
+from kit.exports import artifact_paths, make_artifacts
+from kit.repositories import Repository
+from kit.sameness import registry_tables
 
 INSTRUMENT = "LSSTCam-imSim"
 

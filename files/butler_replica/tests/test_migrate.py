@@ -16,9 +16,9 @@ from lsst.sphgeom import ConvexPolygon, LonLat, UnitVector3d
 
 from butler_replica.errors import ExportError
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from registry_tables import assert_same, registry_tables
-from stock import stock_import
+from kit.repositories import Repository
+from kit.sameness import assert_same, registry_tables
+from kit.stock import stock_import
 
 Document = dict[str, Any]
 
@@ -83,7 +83,7 @@ def new(tmp_path_factory: pytest.TempPathFactory) -> Document:
         for number, seq_num, timespan in ((1, 7, span[0]), (2, 8, span[1]), (100, 7, both))
     ]
     records: dict[str, list[dict[str, Any]]] = {
-        "instrument": [{"name": "Cam", "class_name": "camera_for_tests.Camera", "detector_max": 9}],
+        "instrument": [{"name": "Cam", "class_name": "kit.camera.Camera", "detector_max": 9}],
         "detector": [{**CAMERA, "id": 1, "full_name": "one"}],
         "physical_filter": [{**CAMERA, "name": "Cam-g", "band": "g"}],
         "day_obs": [

@@ -12,8 +12,8 @@ from lsst.daf.butler import Butler
 from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from registry_tables import registry_tables
+from kit.repositories import Repository
+from kit.sameness import registry_tables
 
 TRANSFERS = ("symlink", "relsymlink", "copy", "hardlink", "link", "direct")
 STORE = {"file_datastore_records", "dataset_location"}

@@ -15,8 +15,8 @@ from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.dimensions.official import compare_instrument, compare_skymap, compare_visits
 from butler_replica.dimensions.visit_records import visit_records
 from butler_replica.errors import ReplicaError
-from observations import RAW, add_raws, exposure_record
-from real_records import real_records
+from kit.observations import RAW, add_raws, exposure_record
+from kit.real_records import real_records
 
 
 def stand_in(monkeypatch, module, **content):

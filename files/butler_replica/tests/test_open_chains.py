@@ -18,10 +18,9 @@ from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.errors import ConflictError
 from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
 from kit.processes import STOCK, run
-from registry_tables import assert_same, registry_tables
-from small_repository import add_datasets, certify
+from kit.repositories import Repository, add_datasets, certify
+from kit.sameness import assert_same, registry_tables
 
 CI_IMSIM = "ci_imsim.20250220.4c194b9.yaml"
 CFHT = "jointcal_cfht.20211110.b2039ca.yaml"

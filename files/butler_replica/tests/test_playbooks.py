@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from playbooks_for_tests import PROJECT, copied, play
+from kit.playbooks import PROJECT, copied, play
 
 pytest.importorskip("ansible")
 

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from exports_for_tests import write_raws
+from kit.exports import write_raws
 
 pytestmark = pytest.mark.slow
 

@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from butler_replica.imports.importer import import_exports
-from exports_for_tests import write_raws
-from registry_tables import assert_same
-from small_repository import tree
+from kit.exports import write_raws
+from kit.repositories import tree
+from kit.sameness import assert_same
 
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow

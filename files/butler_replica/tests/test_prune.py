@@ -12,7 +12,7 @@ from butler_replica.errors import RefusedError, ReplicaError
 from butler_replica.holdings import prune as prune_module
 from butler_replica.holdings.prune import prune
 from kit.processes import STOCK, run
-from small_repository import add_datasets, certify, tree
+from kit.repositories import add_datasets, certify, tree
 
 
 def datasets_in_database(repository):

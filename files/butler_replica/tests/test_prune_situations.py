@@ -18,7 +18,7 @@ from butler_replica.holdings import prune as prune_module
 from butler_replica.holdings.prune import prune
 from butler_replica.repository.making import ensure_repository
 from kit.processes import STOCK, run
-from small_repository import SPRING, add_datasets, certify, tree
+from kit.repositories import SPRING, add_datasets, certify, tree
 
 
 def datasets_in_database(repository):

@@ -10,9 +10,9 @@ import pytest
 import sqlalchemy
 from lsst.daf.butler import Butler
 
-from conftest import Repository
-from exports_for_tests import write_raws
-from faults import held_up, killed_at_end, run_import, sessions, start_import, wait_until
+from kit.exports import write_raws
+from kit.importers import held_up, killed_at_end, run_import, sessions, start_import, wait_until
+from kit.repositories import Repository
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 

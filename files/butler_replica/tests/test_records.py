@@ -10,7 +10,7 @@ import pytest
 from butler_replica.errors import ExportError
 from butler_replica.exports.model import ExportFile
 from butler_replica.exports.reader import read_export
-from exports_for_tests import write_raws
+from kit.exports import write_raws
 
 
 def _content(export: ExportFile) -> list[object]:

@@ -19,8 +19,8 @@ from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
-from conftest import Repository
-from stock import stock_import
+from kit.repositories import Repository
+from kit.stock import stock_import
 
 RULES = {
     # rule, path of the export, file

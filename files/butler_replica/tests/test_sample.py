@@ -29,7 +29,7 @@ from butler_replica.imports.importer import import_exports
 from butler_replica.sample import SampleResult, make_sample
 from butler_replica.sample.build import MANIFEST
 from butler_replica.sets import load_description
-from stock import formatter_classes, stock_import
+from kit.stock import formatter_classes, stock_import
 
 EXPOSURES, DETECTORS = 3, 2
 FOREIGN = "/projects/HSC/repo/dc2/"

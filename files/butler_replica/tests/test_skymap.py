@@ -24,7 +24,7 @@ from butler_replica.dimensions.skymap import parse_tracts, register_skymap
 from butler_replica.dimensions.skymap_records import patch_records, skymap_record, tract_records
 from butler_replica.dimensions.skymaps import skymap_named
 from butler_replica.errors import ConflictError, ReplicaError
-from real_records import real_records
+from kit.real_records import real_records
 
 UNIVERSE = DimensionUniverse()
 DC2_SKYMAP = skymap_named("DC2")

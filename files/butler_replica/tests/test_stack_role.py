@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import butler_replica
-from playbooks_for_tests import PROJECT, inventory, play, said
+from kit.playbooks import PROJECT, inventory, play, said
 
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow

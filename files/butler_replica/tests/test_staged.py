@@ -21,11 +21,10 @@ from butler_replica.errors import ArtifactError, ConflictError, ExportError, Rep
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from butler_replica.imports.staged import StagedDatasets
-from conftest import Repository
-from postgres_server import PostgresServer
-from registry_tables import assert_same
-from small_repository import tree
-from stock import stock_import
+from kit.repositories import Repository, tree
+from kit.sameness import assert_same
+from kit.servers import PostgresServer
+from kit.stock import stock_import
 
 YAML_FORMATTER = "lsst.daf.butler.formatters.yaml.YamlFormatter"
 YEAR = Timespan(astropy.time.Time("2022-01-01", scale="tai"), astropy.time.Time("2023-01-01", scale="tai"))

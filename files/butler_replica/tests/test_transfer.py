@@ -17,8 +17,7 @@ from butler_replica.artifacts.transfer import Transfer
 from butler_replica.errors import ArtifactError
 from butler_replica.imports.importer import import_exports
 from butler_replica.progress import Report
-from conftest import Repository
-from small_repository import tree
+from kit.repositories import Repository, tree
 
 WRITING = ("symlink", "relsymlink", "copy", "hardlink", "link")
 TARGET = "run/bias/bias_Cam_D00_run_bias.yaml"

@@ -14,7 +14,7 @@ from butler_replica.errors import ReplicaError
 from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from small_repository import add_datasets, certify
+from kit.repositories import add_datasets, certify
 
 COLLECTIONS = [{"name": "all", "type": "CHAINED", "children": ["run/flat", "calibs"]}]
 

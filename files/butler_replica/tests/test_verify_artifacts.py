@@ -16,7 +16,7 @@ from butler_replica.collections.ensure import set_chain
 from butler_replica.errors import ReplicaError
 from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
-from small_repository import add_datasets, certify
+from kit.repositories import add_datasets, certify
 
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 2\n"
 

@@ -20,9 +20,9 @@ from butler_replica.dimensions.visit_records import is_visit, visit_records
 from butler_replica.dimensions.visits import define_visits
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.imports.importer import import_exports
-from exports_for_tests import write_raws
-from observations import POINTINGS, RAW, add_raws, exposure_record
-from registry_tables import registry_tables
+from kit.exports import write_raws
+from kit.observations import POINTINGS, RAW, add_raws, exposure_record
+from kit.sameness import registry_tables
 
 DC2_SKYMAP = skymap_named("DC2")
 

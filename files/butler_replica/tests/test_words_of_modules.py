@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from conftest import Repository
-from exports_for_tests import write_raws
+from kit.exports import write_raws
+from kit.repositories import Repository
 
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow

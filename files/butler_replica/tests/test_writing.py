@@ -15,11 +15,11 @@ import sqlalchemy
 from butler_replica.errors import RepositoryError
 from butler_replica.holdings.prune import prune
 from butler_replica.session.lock import repository_lock
-from conftest import Repository
-from exports_for_tests import write_raws
-from faults import killed_at_end, make_on, wait_until
-from postgres_server import temporary_server
-from registry_tables import registry_tables
+from kit.exports import write_raws
+from kit.importers import killed_at_end, make_on, wait_until
+from kit.repositories import Repository
+from kit.sameness import registry_tables
+from kit.servers import temporary_server
 
 VERBS: dict[str, list[str]] = {
     "import": ["-m", "butler_replica", "import", "{repo}", "{export}"],

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 
 
 def play(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

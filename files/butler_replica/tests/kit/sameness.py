@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from conftest import Repository, engine_of
+from kit.repositories import Repository, engine_of
 
 # The second lists tables that are made when they are first needed.
 _IGNORED_TABLES = {"butler_attributes", "opaque_meta", "dimension_graph_key"}

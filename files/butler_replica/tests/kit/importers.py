@@ -15,10 +15,10 @@ import yaml
 from lsst.daf.butler import Butler, Config
 
 from butler_replica.session.lock import LOCK_NAME
-from conftest import Repository
 from kit.processes import Command
-from postgres_server import PostgresServer
-from registry_tables import registry_tables
+from kit.repositories import Repository
+from kit.sameness import registry_tables
+from kit.servers import PostgresServer
 
 TIMEOUT = 60.0
 

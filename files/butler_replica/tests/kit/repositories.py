@@ -1,14 +1,50 @@
-"""A repository small enough to know every dataset of it, for tests."""
+"""Repositories made for a test, small enough to know every dataset of them."""
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import astropy.time
+import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, FileDataset, Timespan
 
 SPRING = Timespan(astropy.time.Time("2022-03-01", scale="tai"), astropy.time.Time("2022-06-01", scale="tai"))
+
+
+@functools.lru_cache(maxsize=8)
+def engine_of(url: str) -> sqlalchemy.Engine:
+    """Connect to a database anew each time, without asking it again what it is."""
+    return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+
+
+@dataclasses.dataclass
+class Repository:
+    """A repository made for a test, and a way to look into its registry that is not the butler."""
+
+    root: Path
+    backend: str
+    name: str
+    """Name of the database; on SQLite, of the folder."""
+
+    url: str
+    """URL of the database for SQLAlchemy, with credentials."""
+
+    def sql(self, statement: str, **values: Any) -> Sequence[tuple[Any, ...]]:
+        """Run one SQL statement on the registry's database and return the rows."""
+        with engine_of(self.url).begin() as connection:
+            result = connection.execute(sqlalchemy.text(statement), values)
+            return [tuple(row) for row in result] if result.returns_rows else []
+
+    def __fspath__(self) -> str:
+        return str(self.root)
+
+    def __str__(self) -> str:
+        return str(self.root)
 
 
 def add_datasets(
