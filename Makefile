@@ -79,7 +79,7 @@ lint-others:
 	cd $(PACKAGE) && lint-imports --no-cache
 	shellcheck $$(grep -rlE '^#!.*bash' tools .ci molecule)
 	python tools/derive.py --check
-	cd $(PACKAGE) && pytest -n 0 tests/test_contracts.py
+	cd $(PACKAGE) && pytest -n 0 tests/contracts/test_contracts.py
 	ansible-playbook --syntax-check -i inventory/vm site.yml playbooks/*.yml >/dev/null
 	ansible-doc -t module $$(basename -s .py plugins/modules/*.py) >/dev/null
 
@@ -101,7 +101,7 @@ floor: ## what depends on the release, with the oldest lsst-daf-butler
 	@tools/venv "$(VENV_FLOOR)" -r requirements/floor.txt -e '$(PACKAGE)[postgres,test]'
 	cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 "$(FLOOR_BIN)/pytest" -n $(JOBS) -m "release and not slow and not postgres" $(PYTEST_ARGS)
 	@# What works on tables also runs on PostgreSQL.
-	cd $(PACKAGE) && "$(FLOOR_BIN)/pytest" -n $(JOBS) -m postgres tests/test_internals.py tests/test_bulk_dimensions.py tests/test_equal_to_stock.py $(PYTEST_ARGS)
+	cd $(PACKAGE) && "$(FLOOR_BIN)/pytest" -n $(JOBS) -m postgres tests/internals/test_internals.py tests/internals/test_bulk_dimensions.py tests/imports/test_equal_to_stock.py $(PYTEST_ARGS)
 
 .PHONY: molecule
 molecule: venv ## every Molecule scenario of SCENARIOS, in containers, MOLECULE_JOBS at a time

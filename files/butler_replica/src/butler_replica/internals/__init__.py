@@ -1,7 +1,7 @@
 """Every use of private lsst-daf-butler API, each with its reason.
 
-Nothing outside this package touches a private name. ``tests/test_internals.py``
-and ``tests/test_bulk_dimensions.py`` fail where a release changes one of these.
+Nothing outside this package touches a private name. ``tests/internals/test_internals.py``
+and ``tests/internals/test_bulk_dimensions.py`` fail where a release changes one of these.
 
 Importing (`datasets`): the public API can neither keep the dataset ids of an
 export, nor record a formatter that cannot be imported here, nor say which of

@@ -40,7 +40,7 @@ from butler_replica.sample import make_sample
 
 pytest.importorskip("ansible")
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 MODULES = PROJECT / "plugins/modules"
 
 VERBS: dict[str, tuple[Callable[..., Any], ...]] = {

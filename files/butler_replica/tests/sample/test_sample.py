@@ -44,7 +44,7 @@ USER_RUNS = [
     "u/nsedaghat/DLDataset0.1.1-diffs/20220522T064105Z",
     "u/nsedaghat/DLDataset0.1.1-templates/20220522T031531Z",
 ]
-REPOSITORY_ROOT = Path(__file__).resolve().parents[3]
+REPOSITORY_ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(scope="module")

@@ -14,11 +14,11 @@ import pytest
 import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler
+from test_repository import Replica
 
 from butler_replica.errors import RefusedError, RepositoryError
 from butler_replica.repository import postgres as postgres_module
 from kit.servers import QUICK_SETTINGS, PostgresServer, temporary_server
-from test_repository import Replica
 
 pytestmark = pytest.mark.postgres
 

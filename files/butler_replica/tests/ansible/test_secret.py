@@ -17,7 +17,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes passwords of the server"),
 ]
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 
 
 def have_secret(tmp_path: Path, secret: Path) -> subprocess.CompletedProcess[str]:

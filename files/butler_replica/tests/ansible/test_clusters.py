@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[3] / "roles/postgres/files/clusters.py"
+SCRIPT = Path(__file__).resolve().parents[4] / "roles/postgres/files/clusters.py"
 MARK = "role postgres of dc2-replica"
 SETTINGS = "conf.d/dc2-replica.conf"
 WISH = {

@@ -19,7 +19,7 @@ from kit.repositories import Repository
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 SECRET = "s3cr3t%2Fw0rd"
 
 

@@ -24,7 +24,7 @@ from kit.sameness import assert_same
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[3]
+PROJECT = Path(__file__).resolve().parents[4]
 EXPORTS, DATASETS = 12, 240
 
 

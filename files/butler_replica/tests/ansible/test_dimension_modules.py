@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from lsst.daf.butler import DimensionUniverse
+from test_dataset_modules import check_run_rerun
 
 from kit.observations import RAW, add_raws, exposure_record
-from test_dataset_modules import check_run_rerun
 
 pytest.importorskip("ansible.module_utils.testing")
 
