@@ -45,7 +45,7 @@ def test_started_in_the_background(
 ) -> None:
     """What is skipped is said at the end, and written down."""
     (tmp_path / "conftest.py").write_text(
-        f"import sys\nsys.path.insert(0, {str(TESTS)!r})\nfrom surroundings import *\n"
+        f"import sys\nsys.path.insert(0, {str(TESTS)!r})\nfrom kit.surroundings import *\n"
     )
     (tmp_path / "test_it.py").write_text(SAYS_WHICH_SIGNALS)
     done = subprocess.run(

@@ -25,7 +25,6 @@ import pytest
 from lsst.daf.butler import Config
 
 from butler_replica.session.lock import LOCK_NAME
-from kill_importer import kill_at_random
 from kit.exports import write_raws
 from kit.importers import (
     TIMEOUT,
@@ -36,6 +35,7 @@ from kit.importers import (
     folder,
     held_up,
     imported,
+    kill_at_random,
     killed_at_end,
     make_on,
     run_import,
@@ -135,7 +135,7 @@ def fill(disk: Path, leave: int) -> Path:
 def test_killed_at_random_moments(
     make_repository: Callable[..., Repository], backend: str, transfer: str, raws: Path, few_raws: Path
 ) -> None:
-    """A few; ``python tests/kill_importer.py 100`` kills more."""
+    """A few; ``python attacks/kill_importer.py 100`` kills more."""
     kill_at_random(lambda: make_repository(backend), [raws, few_raws], transfer, 3, secrets.randbelow(10**6))
 
 

@@ -14,9 +14,9 @@ import pytest
 def test_mutated_exports(tmp_path: Path, way: str) -> None:
     """A part of what ``fuzz_exports.py`` does, always the same; without the real exports, so that it is quick.
 
-    ``python tests/fuzz_exports.py --count 1000`` tries more.
+    ``python attacks/fuzz_exports.py --count 1000`` tries more.
     """
-    script = Path(__file__).with_name("fuzz_exports.py")
+    script = Path(__file__).resolve().parents[2] / "attacks/fuzz_exports.py"
     done = subprocess.run(
         [sys.executable, script, "--count", "10", "--seed", "1", way, "--keep", tmp_path],
         capture_output=True,

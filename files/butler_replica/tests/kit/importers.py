@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import secrets
+import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -215,3 +217,37 @@ def killed_at_end(process: Command) -> Any:
     finally:
         process.kill()
         process.communicate()
+
+
+def kill_at_random(
+    make: Callable[[], Repository], exports: Sequence[Path], transfer: str, count: int, seed: int
+) -> None:
+    """Kill an importer ``count`` times, at moments spread evenly over the duration of a clean run.
+
+    Each import continues what the one before it left, until nothing is left to import; then a new
+    repository takes its place.
+    """
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    arguments = (*exports, "--transfer", transfer)
+    whole = make()
+    began = time.monotonic()
+    run_import(whole, *arguments)
+    duration = time.monotonic() - began
+    clean = Clean.of(whole)
+    killed = make()
+    for number in range(1, count + 1):
+        moment = moments.uniform(0, duration)
+        with start_import(killed, *arguments) as process:
+            time.sleep(moment)
+            process.send_signal(signal.SIGKILL)
+            # Not communicate(): a child that outlives its parent would keep the pipes open.
+            process.wait()
+            wait_until(lambda: not group(process.pid), "the importer's child processes have gone", 10)
+        assert_whole(killed)
+        there = imported(killed)
+        print(f"{number}: killed after {moment:.2f} of {duration:.2f} s, {there} datasets")
+        if there == clean.n_datasets or number == count:
+            run_import(killed, *arguments)
+            assert_like(clean, killed)
+            killed = make()

@@ -1,7 +1,7 @@
 """Import mutated and truncated exports: each is refused in words, and nothing has changed, or is imported right.
 
-python tests/fuzz_exports.py --count 1000 --seed 1
-python tests/fuzz_exports.py --count 300 --staged --backend postgresql
+python attacks/fuzz_exports.py --count 1000 --seed 1
+python attacks/fuzz_exports.py --count 300 --staged --backend postgresql
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ from butler_replica.errors import ReplicaError
 from butler_replica.holdings.verify import verify
 from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from kit.exports import write_raws
 from kit.importers import make_on, write_auth
 from kit.repositories import Repository, add_datasets, certify, tree
