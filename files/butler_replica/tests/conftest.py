@@ -16,6 +16,8 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, CollectionType, Config
 
+pytest.register_assert_rewrite("kit")
+
 from kit.repositories import Repository, add_datasets, certify
 from kit.servers import PostgresServer, temporary_server
 from kit.surroundings import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary

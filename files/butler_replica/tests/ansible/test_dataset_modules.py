@@ -10,28 +10,9 @@ from kit.repositories import add_datasets
 
 pytest.importorskip("ansible.module_utils.testing")
 
-from kit.modules import run_module
+from kit.modules import check_run_rerun, run_module
 
 pytestmark = pytest.mark.slow
-
-
-def check_run_rerun(module, look, **arguments):
-    """Return the result of the run; check mode says the same and touches nothing."""
-    before = look()
-    checked = run_module(module, check=True, diff=True, **arguments)
-    assert look() == before
-    done = run_module(module, diff=True, **arguments)
-    assert look() != before
-    assert done["changed"]
-    assert done["diff"]
-    ignored = {"invocation", "dry_run"}
-    assert {k: v for k, v in checked.items() if k not in ignored} == {
-        k: v for k, v in done.items() if k not in ignored
-    }
-    again = run_module(module, diff=True, **arguments)
-    assert not again["changed"]
-    assert not again["diff"]
-    return done
 
 
 def test_modules(make_repository, tmp_path):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import pytest
 from lsst.daf.butler import DimensionUniverse
-from test_dataset_modules import check_run_rerun
 
 from kit.observations import RAW, add_raws, exposure_record
 
 pytest.importorskip("ansible.module_utils.testing")
 
-from kit.modules import run_module
+from kit.modules import check_run_rerun, run_module
 
 pytestmark = pytest.mark.slow
 

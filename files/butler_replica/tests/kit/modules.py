@@ -11,6 +11,7 @@ import importlib.util
 import io
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,3 +50,22 @@ def run_module(name: str, /, *, check: bool = False, diff: bool = False, **argum
             assert bool(end.code) == bool(result.get("failed"))
             return result
     raise AssertionError(f"{name} did not leave with a result")
+
+
+def check_run_rerun(module: str, look: Callable[[], Any], **arguments: Any) -> dict[str, Any]:
+    """Return the result of the run; check mode says the same and touches nothing."""
+    before = look()
+    checked = run_module(module, check=True, diff=True, **arguments)
+    assert look() == before
+    done = run_module(module, diff=True, **arguments)
+    assert look() != before
+    assert done["changed"]
+    assert done["diff"]
+    ignored = {"invocation", "dry_run"}
+    assert {k: v for k, v in checked.items() if k not in ignored} == {
+        k: v for k, v in done.items() if k not in ignored
+    }
+    again = run_module(module, diff=True, **arguments)
+    assert not again["changed"]
+    assert not again["diff"]
+    return done

@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler
-from test_repository import Replica
 
 from butler_replica.errors import RefusedError, RepositoryError
 from butler_replica.repository import postgres as postgres_module
+from kit.replicas import Replica
 from kit.servers import QUICK_SETTINGS, PostgresServer, temporary_server
 
 pytestmark = pytest.mark.postgres
