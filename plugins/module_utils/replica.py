@@ -9,7 +9,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 from urllib.parse import unquote
 
@@ -31,6 +31,9 @@ _JOB = Job(os.environ["BUTLER_REPLICA_JOB"]) if "BUTLER_REPLICA_JOB" in os.envir
 
 _PASSWORD = re.compile(r"://[^\s:/?#]*:(\S+)@|[?&]password=([^\s&]+)")
 """Passwords in a URL."""
+
+VARIABLES = {"variables": {"type": "dict", "default": {}}}
+"""Option of modules whose messages name the variables of a playbook."""
 
 _INTERVAL = 0.5
 """Seconds from one line of progress to the next."""
@@ -55,10 +58,11 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     # Words of other packages reach the terminal where the module cannot answer for itself.
     if logging.lastResort is not None:
         logging.lastResort.setFormatter(LogFormatter())
+    variables = module.params.pop("variables", None) or {}
     try:
         result = verb()
     except ReplicaError as error:
-        fail(module, str(error), error_type=type(error).__name__)
+        fail(module, f"{error}{_set_by(error.arguments, variables)}", error_type=type(error).__name__)
     except Exception as error:
         told = f"{type(error).__name__}: {error}. This should not happen: please report it with what comes with it."
         fail(module, told, exception=traceback.format_exc())
@@ -67,6 +71,12 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     if _JOB is not None:
         extra["job_progress"] = _JOB.told
     module.exit_json(changed=result.changed, **visible_in({**result.to_dict(), **extra}))
+
+
+def _set_by(arguments: Sequence[str], variables: dict[str, str]) -> str:
+    """Return a sentence with the variables that set what an error is about."""
+    known = [f"{name} is set by {variables[name]}" for name in arguments if name in variables]
+    return f" In this playbook, {' and '.join(known)}." if known else ""
 
 
 def fail(module: AnsibleModule, message: str, **result: Any) -> NoReturn:

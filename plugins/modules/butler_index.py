@@ -25,6 +25,7 @@ options:
     description: The repository folder.
     type: path
     required: true
+extends_documentation_fragment: variables
 attributes:
   check_mode:
     description: Says what would be written.
@@ -63,13 +64,14 @@ dry_run:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import VARIABLES, run
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **VARIABLES,
             "path": {"type": "path", "required": True},
             "label": {"type": "str", "required": True},
             "root": {"type": "path", "required": True},

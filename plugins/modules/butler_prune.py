@@ -49,6 +49,7 @@ options:
     description: Take whatever is missing for gone, all of it if need be.
     type: bool
     default: false
+extends_documentation_fragment: variables
 attributes:
   check_mode:
     description: The repository is opened read-only, and the result is what would be removed.
@@ -114,13 +115,14 @@ written_to:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import VARIABLES, run
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **VARIABLES,
             "repo": {"type": "str", "required": True},
             "keep": {"type": "list", "elements": "str", "default": []},
             "max_share": {"type": "float", "default": 0.5},

@@ -47,6 +47,7 @@ options:
     type: list
     elements: dict
     default: []
+extends_documentation_fragment: variables
 attributes:
   check_mode:
     description: Says what would be made or removed, or why it would be refused.
@@ -120,13 +121,14 @@ dry_run:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import VARIABLES, run
 
 
 def main() -> None:
     """Run the module."""
     module = AnsibleModule(
         argument_spec={
+            **VARIABLES,
             "root": {"type": "path", "required": True},
             "config": {"type": "dict", "required": True},
             "label": {"type": "str", "default": ""},

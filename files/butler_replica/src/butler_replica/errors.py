@@ -15,6 +15,7 @@ __all__ = [
     "RepositoryError",
 ]
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from .wording import visible
@@ -36,9 +37,14 @@ class ReplicaError(Exception):
     *lines : `str`
         Further lines. A line end within a line, or anything else that a
         terminal would obey, is part of a name and shown as such.
+    arguments : `~collections.abc.Sequence` [ `str` ], optional
+        Arguments of the verb that the message is about, dotted where it is a
+        key of one (``config.registry.db``): whoever calls the verb for a user
+        may know by which other names that user sets them.
     """
 
-    def __init__(self, message: str, *lines: str) -> None:
+    def __init__(self, message: str, *lines: str, arguments: Sequence[str] = ()) -> None:
+        self.arguments = tuple(arguments)
         super().__init__("\n".join(_shortened(visible(line)) for line in (message, *lines)))
 
 

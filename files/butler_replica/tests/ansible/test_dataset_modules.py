@@ -118,3 +118,57 @@ def test_several_sets_in_one_call(make_repository, tmp_path):
         ]
     again = run_module("butler_import", **arguments)
     assert (again["changed"], again["diff"]) == (False, [])
+
+
+VARIABLES = {
+    "root": "my_root",
+    "label": "my_label",
+    "config.registry.db": "my_database",
+    "max_number": "my_number",
+}
+
+
+def lose(repository, tmp_path):
+    add_datasets(repository, tmp_path / "biases", kind="bias", run="run/bias", transfer="direct", count=4)
+    for number in (1, 2):
+        (tmp_path / "biases" / f"bias_{number}.yaml").unlink()
+    return {"repo": str(repository), "max_number": 1, "max_share": 1.0}
+
+
+def another(repository, tmp_path):
+    index = tmp_path / "index.yaml"
+    index.write_text(f"dc2: {repository}\n")
+    return {"path": str(index), "label": "dc2", "root": str(tmp_path / "other")}
+
+
+ABOUT_OPTIONS = {
+    "prune": ("butler_prune", lose, "max_number is set by my_number"),
+    "index": ("butler_index", another, "label is set by my_label"),
+    "root": (
+        "butler_repository",
+        lambda _, path: {
+            "root": f"{path}/a#b",
+            "config": {"registry": {"db": "sqlite:///<butlerRoot>/x.sqlite3"}},
+        },
+        "root is set by my_root",
+    ),
+    "several": (
+        "butler_repository",
+        lambda repository, _: {
+            "root": str(repository),
+            "config": {"registry": {"db": "sqlite:///<butlerRoot>/x.sqlite3"}},
+        },
+        "root is set by my_root and config.registry.db is set by my_database",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ABOUT_OPTIONS)
+def test_errors_name_the_variables_of_the_playbook(make_repository, tmp_path, case):
+    module, arrange, sentence = ABOUT_OPTIONS[case]
+    arguments = arrange(make_repository(), tmp_path)
+    plain = run_module(module, **arguments)
+    named = run_module(module, **arguments, variables=VARIABLES)
+    assert plain["failed"]
+    assert "my_" not in plain["msg"]
+    assert named["msg"] == f"{plain['msg']} In this playbook, {sentence}."

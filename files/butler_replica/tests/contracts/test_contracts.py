@@ -5,6 +5,7 @@ Table of contents of the project, too: a verb without a row here fails.
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
@@ -79,6 +80,9 @@ OF_THE_MODULE = {
     # Is asked for.
     ("credentials", "password"),
 }
+
+OF_PLAYBOOKS = "variables"
+"""Option of a module that its verb knows nothing of: the names of variables of a playbook."""
 
 OF_THE_VERB = {
     # Of datasets that no import set promised; a set says it for itself.
@@ -195,6 +199,7 @@ def test_a_module_has_the_parameters_of_its_verb(verb: str, specified: dict[str,
     module = f"butler_{verb}"
     taken = parameters(verb)
     options = {OTHERWISE_NAMED.get((module, name), name): one for name, one in specified[module].items()}
+    options.pop(OF_PLAYBOOKS, None)
     assert set(options) == {name for name in taken if (verb, name) not in OF_THE_VERB}
     hints = {name: hint for call in VERBS[verb] for name, hint in typing.get_type_hints(call).items()}
     for name, option in options.items():
@@ -217,7 +222,7 @@ def test_a_command_has_the_options_of_its_module(verb: str, specified: dict[str,
     ours = {names.get(name, name): one for name, one in ours.items()}
     theirs = specified[f"butler_{verb}"]
     assert {name for name in ours if not {name, (verb, name)} & OF_THE_COMMAND} == {
-        name for name in theirs if (verb, name) not in OF_THE_MODULE
+        name for name in theirs if name != OF_PLAYBOOKS and (verb, name) not in OF_THE_MODULE
     }
     for name in ours.keys() & theirs.keys():
         if (verb, name) in OF_THE_MODULE:
@@ -276,6 +281,103 @@ def test_choices_of_the_role_are_those_of_the_instrument_and_the_module(specifie
     assert choices["dc2_datasets_filters"] == ["all", *imsim.filter_sets]
     assert choices["dc2_datasets_focal_plane"] == list(imsim.focal_plane.field_angle)
     assert choices["dc2_datasets_visit_system"] == specified["butler_visits"]["visit_system"]["choices"]
+
+
+# The package knows no playbook
+
+
+PACKAGE = PROJECT / "files/butler_replica/src/butler_replica"
+
+SHARED_NAMES = {
+    # An argument of a verb.
+    "confirm_destroy",
+    # Keys of the file that describes what is replicated.
+    *("dc2_import_sets", "dc2_collections"),
+}
+
+
+def public_variables() -> set[str]:
+    """Return the variables that users set."""
+    found: set[str] = set()
+    for path in PROJECT.glob("group_vars/dc2_replica/*.yml"):
+        found |= set(yaml.safe_load(path.read_text()))
+    return found
+
+
+def role_variables() -> set[str]:
+    found: set[str] = set()
+    for path in PROJECT.glob("roles/*/meta/argument_specs.yml"):
+        specs = yaml.safe_load(path.read_text())["argument_specs"]
+        found |= {name for one in specs.values() for name in one.get("options", ())}
+    return found
+
+
+def test_the_package_names_no_role_and_no_variable_of_ansible() -> None:
+    roles = {path.name for path in (PROJECT / "roles").iterdir()}
+    names = {name for name in roles if "_" in name} | public_variables() | role_variables()
+    named = re.compile(
+        rf"(?<!\w)(?:{'|'.join(sorted(names - SHARED_NAMES))})(?!\w)"
+        rf"|\broles? `*(?:{'|'.join(sorted(roles))})\b|\b(?:{'|'.join(sorted(roles))})`* role\b|(?i:playbook)"
+    )
+    assert len(names) > 100
+    assert named.search("the role `butler_repo`")
+    assert named.search("dc2_prune_gone: none")
+    said = {
+        f"{path.relative_to(PACKAGE)}:{one.lineno}": named.findall(one.value)
+        for path in PACKAGE.rglob("*.py")
+        for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.Constant) and isinstance(one.value, str)
+    }
+    assert {place: found for place, found in said.items() if found} == {}
+
+
+def test_errors_are_about_arguments_of_verbs() -> None:
+    taken = {name for verb in VERBS for name in parameters(verb)}
+    about = {
+        name.value
+        for path in PACKAGE.rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and getattr(call.func, "id", "").endswith("Error")
+        for given in call.keywords
+        if given.arg == "arguments"
+        for name in ast.walk(given.value)
+        if isinstance(name, ast.Constant)
+    }
+    assert "config.registry.db" in about
+    assert {name.partition(".")[0] for name in about} <= taken
+
+
+def test_tasks_name_the_variables_that_set_what_they_give(specified: dict[str, Any]) -> None:
+    handed = yaml.safe_load((PROJECT / "group_vars/dc2_replica/roles.yml").read_text())
+    modules = {name for name, options in specified.items() if OF_PLAYBOOKS in options}
+    checked = set()
+    for path in PROJECT.glob("roles/*/tasks/*.yml"):
+        for task in all_tasks(yaml.safe_load(path.read_text())):
+            for module in modules & task.keys():
+                given = task[module]
+                variables = given[OF_PLAYBOOKS]
+                if isinstance(variables, str):
+                    in_vars = yaml.safe_load((path.parents[1] / "vars/main.yml").read_text())
+                    variables = in_vars[variables.strip("{ }")]
+                # A role may have one list for all of its modules.
+                options = set(specified["butler_repository"]) | set(specified[module])
+                assert {name.partition(".")[0] for name in variables} <= options
+                assert set(variables.values()) <= public_variables()
+                for name in set(variables) & set(given):
+                    ways = {given[name], handed.get(given[name].strip("{ }"))}
+                    assert f"{{{{ {variables[name]} }}}}" in ways, name
+                checked.add(module)
+    assert checked == modules
+
+
+def all_tasks(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for task in tasks:
+        yield task
+        for part in ("block", "rescue", "always"):
+            yield from all_tasks(task.get(part, []))
+
+
+# Stages
 
 
 def tagged(tasks: list[dict[str, Any]]) -> Iterator[str]:

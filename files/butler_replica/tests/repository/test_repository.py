@@ -571,7 +571,7 @@ def test_foreign_tables_need_a_namespace(postgres_replica: Replica) -> None:
     server.create_database(postgres_replica.name)
     server.sql("CREATE TABLE public.accounts (x int)", database=postgres_replica.name)
     before = postgres_replica.fingerprint()
-    with pytest.raises(RepositoryError, match=r"accounts.*butler_db_namespace"):
+    with pytest.raises(RepositoryError, match=r"accounts.*registry\.namespace"):
         postgres_replica.ensure()
     assert postgres_replica.fingerprint() == before
     postgres_replica.config["registry"]["namespace"] = "dc2"

@@ -301,8 +301,9 @@ def _refuse_unseen(inventory: Inventory, groups: Collection[int], limits: Limits
         f"{repo}: nothing was removed, since not one of the artifacts recorded in and below these folders is there. "
         "Is the data mounted?",
         *lines,
-        "If artifacts are gone for good, name their folder, or one above: --gone FOLDER (gone; dc2_prune_gone of the "
-        "playbooks). To take everything that is missing for gone: --allow-all (allow_all: true).",
+        "If artifacts are gone for good, name their folder, or one above: --gone FOLDER (gone). "
+        "To take everything that is missing for gone: --allow-all (allow_all: true).",
+        arguments=["gone", "allow_all"],
     )
 
 
@@ -310,18 +311,19 @@ def _refuse_many(lost: int, had_one: int, limits: Limits, repo: str) -> None:
     """Refuse where more is missing than anybody would lose by and by."""
     if limits.allow_all or lost <= 0:
         return
-    remedy = ""
+    argument = ""
     if lost > limits.max_number:
-        remedy = f"--max-number {lost} (max_number; dc2_prune_max_number of the playbooks)"
+        argument, remedy = "max_number", f"--max-number {lost} (max_number: {lost})"
         limit = f"{limits.max_number}"
     elif lost > limits.max_share * had_one:
         share = -(-100 * lost // had_one) / 100
-        remedy = f"--max-share {share:g} (max_share; dc2_prune_max_share of the playbooks)"
+        argument, remedy = "max_share", f"--max-share {share:g} (max_share: {share:g})"
         limit = f"a share of {limits.max_share:g}"
-    if remedy:
+    if argument:
         raise RefusedError(
             f"{repo}: nothing was removed, since {lost} of {had_one} datasets with an artifact have lost it, which is "
-            f"more than {limit}. Is the data mounted, and complete? If they are gone for good: {remedy}."
+            f"more than {limit}. Is the data mounted, and complete? If they are gone for good: {remedy}.",
+            arguments=[argument],
         )
 
 

@@ -149,7 +149,8 @@ def ensure_index_entry(
     if there is not None and os.path.exists(local_path(there) / "butler.yaml"):  # noqa: PTH110 (may be closed)
         raise ConflictError(
             f"{path}: the label {label!r} stands for another repository, {there}. "
-            f"Give {root} another label (butler_repo_label), or remove the entry."
+            f"Give {root} another label, or remove the entry.",
+            arguments=["label"],
         )
     wanted = {**entries, label: str(root)}
     start = text if not text or text.endswith("\n") else text + "\n"

@@ -65,7 +65,10 @@ def _check_name(url: sqlalchemy.engine.URL) -> None:
     elif not name.isprintable() or name != name.strip():
         reason = "has control characters, or spaces around it"
     if reason:
-        raise RepositoryError(f"The database name {name!r} {reason}. Take another one (butler_db_name).")
+        raise RepositoryError(
+            f"The database name {name!r} {reason}. Take another one (registry.db).",
+            arguments=["config.registry.db"],
+        )
 
 
 def _check_schema_name(url: sqlalchemy.engine.URL, namespace: str) -> None:
@@ -80,7 +83,8 @@ def _check_schema_name(url: sqlalchemy.engine.URL, namespace: str) -> None:
         or namespace == "information_schema"
     ):
         raise RepositoryError(
-            f"{url}: lsst-daf-butler cannot work with the schema name {namespace!r} (butler_db_namespace). Take "
+            f"{url}: lsst-daf-butler cannot work with the schema name {namespace!r} (registry.namespace). Take "
             f"small letters, digits and underscores (at most {_LONGEST_NAME}), no digit first, no pg_ in front, and "
-            "no reserved word of SQL."
+            "no reserved word of SQL.",
+            arguments=["config.registry.namespace"],
         )

@@ -55,7 +55,8 @@ def check_same_repository(target: Target, path: Path, error: type[ReplicaError])
         if there != asked:
             raise error(
                 f"{path}: {key} is {str(there)!r}, but {str(asked)!r} was asked for. This folder belongs to "
-                "another repository; nothing was touched. Ask for the same, or take another folder."
+                "another repository; nothing was touched. Ask for the same, or take another folder.",
+                arguments=["root", f"config.{key}"],
             )
 
 
@@ -73,13 +74,15 @@ def check_schema(target: Target, state: DatabaseState) -> None:
         raise RepositoryError(
             f"{target.database.url}: the database has the encoding {state.encoding}; a registry needs UTF8. Nothing "
             "was touched. Let an administrator make it anew with TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' "
-            "LC_CTYPE 'C', or take another database (butler_db_name)."
+            "LC_CTYPE 'C', or take another database (registry.db).",
+            arguments=["config.registry.db"],
         )
     if state.tables and state.registry is RegistryState.ABSENT:
         raise RepositoryError(
             f"{target.database.url}: the database holds tables that are no registry "
             f"({some(state.tables)}); nothing was touched. Take another database, or give the registry a "
-            "schema of its own (butler_db_namespace)."
+            "schema of its own (registry.namespace).",
+            arguments=["config.registry.db", "config.registry.namespace"],
         )
 
 

@@ -155,7 +155,8 @@ def checked_root(given: Path) -> Path:
     if problem:
         raise RepositoryError(
             f"{str(root)!r}: {problem}. Take a folder without #, ?, $ and %41 in its path and those of the folders "
-            "above it (butler_repo_root)."
+            "above it.",
+            arguments=["root"],
         )
     return root
 

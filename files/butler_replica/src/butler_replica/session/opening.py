@@ -20,8 +20,8 @@ from ..local_paths import local_path
 _REMEDIES = {
     "password authentication failed": "Check user and password in ~/.lsst/db-auth.yaml (or LSST_DB_AUTH).",
     "no password supplied": "Name user and password in ~/.lsst/db-auth.yaml (or LSST_DB_AUTH).",
-    "does not exist": "Is the name in butler.yaml right, was the replica made (butler_repo role)?",
-    "no such table": "Was the replica made (butler_repo role)?",
+    "does not exist": "Is the name in butler.yaml right, was the repository made?",
+    "no such table": "Was the repository made?",
     "no pg_hba.conf entry": "The server does not admit this host and user: see pg_hba.conf there.",
     "connection refused": "Is the PostgreSQL server running there, and does it listen on that address?",
     "could not translate host name": "Is the host in butler.yaml right?",
@@ -132,7 +132,7 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
         except FileNotFoundError as error:
             raise RepositoryError(
                 f"{repo}: no Butler repository is there ({error}). "
-                "Make it first (role butler_repo, or 'butler create')."
+                "Make it first (butler-replica repository, or butler create)."
             ) from error
         except sqlalchemy.exc.SQLAlchemyError as error:
             if isinstance(error, sqlalchemy.exc.DBAPIError):
