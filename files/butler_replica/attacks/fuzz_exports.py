@@ -28,8 +28,8 @@ from lsst.daf.butler import Butler, CollectionType, Config
 
 from butler_replica.errors import ReplicaError
 from butler_replica.holdings.verify import verify
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
+from butler_replica.imports.ways import STAGED_FROM
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 from kit.exports import write_raws
@@ -277,9 +277,12 @@ def _alarm(*_: object) -> None:
 
 
 class Fuzzer:
-    """Runs cases, each on a repository of its own."""
+    """Runs cases, each on a repository of its own; datasets go into it set by set from ``staged_from`` on."""
 
-    def __init__(self, folder: Path, seeds: Sequence[Seed], server: PostgresServer | None) -> None:
+    def __init__(
+        self, folder: Path, seeds: Sequence[Seed], server: PostgresServer | None, staged_from: int
+    ) -> None:
+        self._staged_from = staged_from
         self._folder = folder
         self._seeds = seeds
         self._server = server
@@ -316,14 +319,14 @@ class Fuzzer:
         url = self._server.url(root.name, self._server.role, self._server.password)
         return Repository(root, "postgresql", root.name, url)
 
-    @staticmethod
-    def _import(root: Path, seed: Seed, export: Path) -> Any:
+    def _import(self, root: Path, seed: Seed, export: Path) -> Any:
         return import_exports(
             root,
             [export],
             artifacts=seed.artifacts,
             missing=seed.missing,
-            transfer="copy",  # type: ignore[arg-type]
+            transfer="copy",
+            staged_from=self._staged_from,
         )
 
     def run(self, number: int, rng: random.Random) -> tuple[str, Path]:
@@ -372,14 +375,14 @@ def digest(root: Path) -> str:
 
 
 def fuzz(
-    count: int, seed: int, only: int | None, shared: Path | None, keep: Path, backend: str
+    count: int, seed: int, only: int | None, shared: Path | None, keep: Path, backend: str, *, staged: bool
 ) -> Iterator[tuple[int, str]]:
     """Run cases; yield what became of each."""
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = Path(name)
         server = stack.enter_context(temporary_server()) if backend == "postgresql" else None
         os.environ["LSST_DB_AUTH"] = str(write_auth(folder / "db-auth.yaml", server))
-        fuzzer = Fuzzer(folder, make_seeds(folder, shared), server)
+        fuzzer = Fuzzer(folder, make_seeds(folder, shared), server, 0 if staged else STAGED_FROM)
         for number in range(count) if only is None else [only]:
             try:
                 outcome, export = fuzzer.run(number, random.Random(f"{seed}-{number}"))
@@ -407,13 +410,11 @@ def main(
     count: int, seed: int, only: int | None, shared: Path | None, backend: str, staged: bool, keep: Path
 ) -> None:
     """Run the cases; fail if one ends as none may."""
-    if staged:
-        plan.STAGED_FROM = importer.STAGED_FROM = 0  # type: ignore[attr-defined]
     signal.signal(signal.SIGALRM, _alarm)
     limit = MEGABYTES << 20
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     outcomes: Counter[str] = Counter()
-    for number, outcome in fuzz(count, seed, only, shared, keep, backend):
+    for number, outcome in fuzz(count, seed, only, shared, keep, backend, staged=staged):
         outcomes[outcome.partition("\n")[0] if outcome.startswith("WRONG") else outcome] += 1
         if outcome.startswith("WRONG"):
             click.echo(f"case {number} (--seed {seed} --only {number}): {outcome}")

@@ -17,7 +17,6 @@ from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
 from butler_replica.errors import ExportError
 from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from butler_replica.repository.making import ensure_repository
 from kit.repositories import Repository
@@ -171,11 +170,9 @@ def ref_of(butler: Butler, one: Named) -> DatasetRef:
 
 
 @pytest.fixture
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compare datasets one by one, or set by set."""
-    threshold = 1 if request.param == "staged" else 1_000
-    monkeypatch.setattr(plan, "STAGED_FROM", threshold)
-    monkeypatch.setattr(importer, "STAGED_FROM", threshold)
+def way(request: pytest.FixtureRequest) -> int:
+    """Return from how many datasets on they are compared set by set, instead of one by one."""
+    return 1 if request.param == "staged" else 1_000
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +188,7 @@ def known_places() -> dict[str, dict[Named, str | None]]:
 def test_in_the_place_of_the_stock_butler(
     make_repository: Callable[..., Repository],
     tmp_path: Path,
-    way: None,
+    way: int,
     transfer: str,
     make: Callable[[Iterable[str]], list[Named]],
     known_places: dict[str, dict[Named, str | None]],
@@ -208,10 +205,12 @@ def test_in_the_place_of_the_stock_butler(
         del theirs[lost]
         if transfer != "direct":
             with pytest.raises(ExportError):
-                import_exports(repository, [export(tmp_path / "lost", [lost])], transfer=transfer)
+                import_exports(
+                    repository, [export(tmp_path / "lost", [lost])], transfer=transfer, staged_from=way
+                )
     assert len(theirs) > 0.8 * len(everything)
     path = export(tmp_path / "export", theirs)
-    import_exports(repository, [path], transfer=transfer)
+    import_exports(repository, [path], transfer=transfer, staged_from=way)
     butler = Butler.from_config(str(repository))
     for one, place in theirs.items():
         ref = ref_of(butler, one)
@@ -220,7 +219,7 @@ def test_in_the_place_of_the_stock_butler(
         assert butler.get(ref) == {"kind": one.kind}, one
     assert verify(str(repository), [{"name": "all", "exports": str(path)}]).ok
     assert not prune(str(repository), dry_run=True).changed
-    assert not import_exports(repository, [path], transfer=transfer).changed
+    assert not import_exports(repository, [path], transfer=transfer, staged_from=way).changed
 
 
 @pytest.mark.parametrize("make", [in_runs, in_data_ids])
@@ -247,7 +246,7 @@ def test_removed_with_the_repository(tmp_path: Path, make: Callable[[Iterable[st
 
 
 @pytest.mark.parametrize("way", ["by ref", "staged"], indirect=True)
-def test_refused(make_repository: Callable[..., Repository], tmp_path: Path, way: None) -> None:
+def test_refused(make_repository: Callable[..., Repository], tmp_path: Path, way: int) -> None:
     """Where the stock butler would leave the repository, lose the file, or depend on the environment."""
     place = tmp_path / "deep" / "er" / "repository"
     place.parent.mkdir(parents=True)
@@ -255,7 +254,7 @@ def test_refused(make_repository: Callable[..., Repository], tmp_path: Path, way
     for one in in_runs(REFUSED):
         path = export(tmp_path / "export", [one])
         with pytest.raises(ExportError, match=REFUSED[one.run]):
-            import_exports(repository, [path], transfer="copy")
+            import_exports(repository, [path], transfer="copy", staged_from=way)
         for table in ("dataset", "collection", "dataset_type"):
             assert repository.sql(f"SELECT count(*) FROM {table}") == [(0,)], one
     assert [found.name for found in place.parent.rglob("*.yaml")] == ["butler.yaml"]

@@ -17,7 +17,6 @@ from butler_replica.cli import main
 from butler_replica.errors import ArtifactError, ExportError
 from butler_replica.holdings.prune import prune
 from butler_replica.holdings.verify import verify
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from kit.repositories import Repository
 from kit.stock import stock_import
@@ -189,15 +188,12 @@ def export(folder: Path, paths: dict[str, str]) -> Path:
 
 
 @pytest.fixture(params=["by ref", "staged"])
-def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    threshold = 1 if request.param == "staged" else 1_000
-    monkeypatch.setattr(plan, "STAGED_FROM", threshold)
-    monkeypatch.setattr(importer, "STAGED_FROM", threshold)
+def way(request: pytest.FixtureRequest) -> int:
+    """Return from how many datasets on they are compared set by set, instead of one by one."""
+    return 1 if request.param == "staged" else 1_000
 
 
-def test_nothing_of_root_gets_in(
-    make_repository: Callable[..., Repository], folders: Path, way: None
-) -> None:
+def test_nothing_of_root_gets_in(make_repository: Callable[..., Repository], folders: Path, way: int) -> None:
     """Neither by path, nor by link: missing with a reason under skip, a remedy under fail, there with a root."""
     repository = make_repository()
     path = export(
@@ -208,12 +204,12 @@ def test_nothing_of_root_gets_in(
     (folders / "exported" / "link.yaml").symlink_to(folders / "outside" / "file.yaml")
     (folders / "exported" / "file.yaml").write_text("a: 1\n")
     with pytest.raises(ArtifactError) as error:
-        import_exports(repository, [path], transfer="copy")
+        import_exports(repository, [path], transfer="copy", staged_from=way)
     assert "3 of 4 artifacts are missing" in str(error.value)
     assert f"3 artifacts lie outside {folders / 'exported'}" in str(error.value)
     assert "--root DIR" in str(error.value)
     assert repository.sql("SELECT count(*) FROM collection") == [(0,)]
-    result = import_exports(repository, [path], transfer="copy", missing="skip")
+    result = import_exports(repository, [path], transfer="copy", missing="skip", staged_from=way)
     assert [missing.run for missing in result.missing] == ["a", "b", "c"]
     assert all("outside the folders" in missing.reason for missing in result.missing)
     assert any("--root DIR" in notice for notice in result.files[0].notices)
@@ -230,7 +226,7 @@ def test_nothing_of_root_gets_in(
     )
 
 
-def test_uris(make_repository: Callable[..., Repository], tmp_path: Path, way: None) -> None:
+def test_uris(make_repository: Callable[..., Repository], tmp_path: Path, way: int) -> None:
     """Rules reach them; without a rule they are missing, whatever the policy does of that."""
     repository = make_repository()
     path = export(
@@ -241,28 +237,28 @@ def test_uris(make_repository: Callable[..., Repository], tmp_path: Path, way: N
     for name in ("a0.yaml", "a#1.yaml"):
         (tmp_path / "here" / name).write_text("a: 1\n")
     with pytest.raises(ArtifactError, match=r"is on s3://bucket, which is not a local file"):
-        import_exports(repository, [path])
-    skipped = import_exports(repository, [path], missing="skip")
+        import_exports(repository, [path], staged_from=way)
+    skipped = import_exports(repository, [path], missing="skip", staged_from=way)
     assert not skipped.total("inserted")
-    registered = import_exports(repository, [path], missing="register")
+    registered = import_exports(repository, [path], missing="register", staged_from=way)
     assert (registered.total("inserted"), registered.total("stored")) == (2, 0)
     rules = [
         ("s3://bucket/old", str(tmp_path / "here")),
         ("davs://dcache.example.org:2880", str(tmp_path / "here")),
     ]
     with pytest.raises(ArtifactError, match="1 of 2"):
-        import_exports(repository, [path], rewrite=rules, transfer="copy")
+        import_exports(repository, [path], rewrite=rules, transfer="copy", staged_from=way)
     rules[1] = ("davs://dcache.example.org:2880/old", str(tmp_path / "here"))
-    result = import_exports(repository, [path], rewrite=rules, transfer="copy")
+    result = import_exports(repository, [path], rewrite=rules, transfer="copy", staged_from=way)
     assert result.total("artifacts_added") == 2
-    assert not import_exports(repository, [path], rewrite=rules, transfer="copy").changed
+    assert not import_exports(repository, [path], rewrite=rules, transfer="copy", staged_from=way).changed
     one = {"name": "all", "exports": str(path), "rewrite": [list(rule) for rule in rules]}
     assert verify(str(repository), [one]).ok
 
 
 @pytest.mark.parametrize("transfer", ["copy", "symlink"])
 def test_a_name_that_is_too_long(
-    make_repository: Callable[..., Repository], tmp_path: Path, way: None, transfer: str
+    make_repository: Callable[..., Repository], tmp_path: Path, way: int, transfer: str
 ) -> None:
     """An error that names dataset and path, before anything is there; recorded where it is, it goes."""
     repository = make_repository()
@@ -272,17 +268,17 @@ def test_a_name_that_is_too_long(
     with pytest.raises(
         ExportError, match=r"u/someone/.*meta \{\} in run u/.* has a name of \d{3} bytes.*direct"
     ):
-        import_exports(repository, [path], transfer=transfer)
+        import_exports(repository, [path], transfer=transfer, staged_from=way)
     for table in ("dataset", "collection", "dataset_type"):
         assert repository.sql(f"SELECT count(*) FROM {table}") == [(0,)]
     assert not list(repository.root.glob("u*"))
-    import_exports(repository, [path], transfer="direct")
+    import_exports(repository, [path], transfer="direct", staged_from=way)
     assert Butler.from_config(str(repository)).get("meta", collections=run) == {"a": 0}
 
 
 @pytest.mark.parametrize("name", ["a.zip", "a.fits", "a", "a.yaml.gz", "a.yaml~", "a.Yaml"])
 def test_a_formatter_that_takes_no_such_file(
-    make_repository: Callable[..., Repository], tmp_path: Path, way: None, name: str
+    make_repository: Callable[..., Repository], tmp_path: Path, way: int, name: str
 ) -> None:
     """The stock importer refuses it, too; one that is not known is not asked."""
     repository = make_repository()
@@ -291,9 +287,9 @@ def test_a_formatter_that_takes_no_such_file(
     with pytest.raises(ValueError, match="not supported"):
         stock_import(repository.root, path, path.parent, "copy")
     with pytest.raises(ExportError, match="cannot be read with the formatter it has.*YamlFormatter"):
-        import_exports(repository, [path], transfer="copy")
+        import_exports(repository, [path], transfer="copy", staged_from=way)
     path.write_text(path.read_text().replace("lsst.daf.butler.formatters.yaml.", "no.such."))
-    assert import_exports(repository, [path], transfer="copy").total("stored") == 1
+    assert import_exports(repository, [path], transfer="copy", staged_from=way).total("stored") == 1
 
 
 REMOTE = ("s3://bucket/a.yaml", "https://host/a%20b.yaml", "davs://host:2880/a.yaml", "gs://bucket/a.yaml")
@@ -307,19 +303,19 @@ NOT_REMOTE = (
 
 
 def test_remote_artifacts_are_recorded_where_they_are(
-    make_repository: Callable[..., Repository], tmp_path: Path, way: None
+    make_repository: Callable[..., Repository], tmp_path: Path, way: int
 ) -> None:
     """With ``direct``, unseen, with the size that the butler has for what it did not look at; no other URI is."""
     repository = make_repository()
     path = export(tmp_path / "exported", {f"run{n}": uri for n, uri in enumerate(REMOTE)})
-    result = import_exports(repository, [path], transfer="direct")
+    result = import_exports(repository, [path], transfer="direct", staged_from=way)
     assert (result.total("stored"), result.total("missing")) == (len(REMOTE), 0)
     rows = "SELECT path, file_size FROM file_datastore_records ORDER BY path"
     assert repository.sql(rows) == sorted((uri, -1) for uri in REMOTE)
-    assert not import_exports(repository, [path], transfer="direct").changed
+    assert not import_exports(repository, [path], transfer="direct", staged_from=way).changed
     assert not prune(str(repository), dry_run=True).changed
     one = {"name": "all", "exports": str(path), "transfer": "direct"}
     assert verify(str(repository), [one]).ok
     others = export(tmp_path / "others", {f"other{n}": uri for n, uri in enumerate(NOT_REMOTE)})
-    skipped = import_exports(repository, [others], transfer="direct", missing="skip")
+    skipped = import_exports(repository, [others], transfer="direct", missing="skip", staged_from=way)
     assert (skipped.total("stored"), skipped.total("missing")) == (0, len(NOT_REMOTE))

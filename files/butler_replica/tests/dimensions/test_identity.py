@@ -16,8 +16,8 @@ from lsst.sphgeom import Angle, Circle, IntersectionRegion, Region, UnionRegion,
 
 from butler_replica.errors import ConflictError
 from butler_replica.holdings.verify import verify
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
+from butler_replica.imports.ways import STAGED_FROM
 from kit.repositories import Repository
 from kit.sameness import registry_tables
 
@@ -116,8 +116,9 @@ def write(path: Path, records: Records, *kinds: str, run: str = "a") -> Path:
     return path
 
 
-def notices(repository: Repository, export: Path) -> list[str]:
-    return import_exports(repository, [export], missing="register").files[0].notices
+def notices(repository: Repository, export: Path, staged_from: int = STAGED_FROM) -> list[str]:
+    result = import_exports(repository, [export], missing="register", staged_from=staged_from)
+    return result.files[0].notices
 
 
 OTHERS: dict[str, tuple[Records, str, str]] = {
@@ -162,30 +163,30 @@ OTHERS: dict[str, tuple[Records, str, str]] = {
 
 
 @pytest.mark.parametrize(
-    ("what", "staged"),
-    [*((what, False) for what in OTHERS), ("another hash", True), ("a visit elsewhere", True)],
+    ("what", "staged_from"),
+    [*((what, STAGED_FROM) for what in OTHERS), ("another hash", 0), ("a visit elsewhere", 0)],
 )
 def test_other_things_of_one_name(
     make_repository: Callable[..., Repository],
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     what: str,
-    staged: bool,
+    staged_from: int,
 ) -> None:
-    if staged:
-        for module in (plan, importer):
-            monkeypatch.setattr(module, "STAGED_FROM", 0)
     records, kind, words = OTHERS[what]
     repository = make_repository()
-    import_exports(repository, [write(tmp_path / "one.yaml", RECORDS)], missing="register")
+    import_exports(
+        repository, [write(tmp_path / "one.yaml", RECORDS)], missing="register", staged_from=staged_from
+    )
     tables = registry_tables(repository)
     other = write(tmp_path / "other.yaml", records, kind, run="b")
     with pytest.raises(ConflictError, match=rf"other\.yaml: {kind} is of {words}"):
-        import_exports(repository, [other], missing="register")
+        import_exports(repository, [other], missing="register", staged_from=staged_from)
     assert registry_tables(repository) == tables
     # Where no dataset is of it, it is left alone and named.
     unused = "coadd" if kind != "coadd" else "raw"
-    assert len(notices(repository, write(tmp_path / "unused.yaml", records, unused, run="c"))) == 1
+    assert (
+        len(notices(repository, write(tmp_path / "unused.yaml", records, unused, run="c"), staged_from)) == 1
+    )
     after = registry_tables(repository)
     assert {table: after[table] for table in RECORDS} == {table: tables[table] for table in RECORDS}
 

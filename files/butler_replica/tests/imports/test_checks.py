@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from butler_replica.errors import ConflictError, ExportError
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from kit.exports import write_raws
 from kit.repositories import Repository, tree
@@ -67,20 +66,17 @@ def test_refused_beforehand(
     make_repository: Callable[..., Repository],
     backend: str,
     raws: Path,
-    monkeypatch: pytest.MonkeyPatch,
     case: str,
     staged_from: int,
 ) -> None:
     repository = make_repository(backend)
-    for module in (plan, importer):
-        monkeypatch.setattr(module, "STAGED_FROM", staged_from)
     old, new, message = CASES[case]
     text = raws.read_text()
     assert old in text
     raws.write_text(text.replace(old, new))
     before, rows = tree(repository.root), registry_tables(repository)
     with pytest.raises(ExportError, match=f"{raws.name}.*{message}"):
-        import_exports(repository, [raws])
+        import_exports(repository, [raws], staged_from=staged_from)
     assert (tree(repository.root), registry_tables(repository)) == (before, rows)
 
 

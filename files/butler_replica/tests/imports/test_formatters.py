@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from butler_replica.cli import main
 from butler_replica.errors import ExportError
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from kit.exports import write_raws
 from kit.repositories import Repository
@@ -46,37 +46,39 @@ def raws_with(folder: Path, formatter: str) -> Path:
     return export
 
 
-@pytest.mark.parametrize("formatter", [*TRUSTED, *UNKNOWN])
+@pytest.mark.parametrize(
+    ("formatter", "staged_from"),
+    [*((formatter, 1_000) for formatter in (*TRUSTED, *UNKNOWN)), (TRUSTED[0], 0), ("os.system", 0)],
+)
 def test_which_are_trusted(
-    make_repository: Callable[..., Repository], tmp_path: Path, formatter: str
+    make_repository: Callable[..., Repository], tmp_path: Path, formatter: str, staged_from: int
 ) -> None:
     repository = make_repository()
     before = registry_tables(repository)
     export = raws_with(tmp_path / "raws", formatter)
-    trust = {"formatters": ("my.pkg.",), "missing": "register", "artifacts": tmp_path}
+    trust: dict[str, Any] = {
+        "formatters": ("my.pkg.",),
+        "missing": "register",
+        "artifacts": tmp_path,
+        "staged_from": staged_from,
+    }
 
     def notices() -> list[str]:
-        return import_exports(repository, [export], **trust, dry_run=True).files[0].notices  # type: ignore[arg-type]
+        return import_exports(repository, [export], **trust, dry_run=True).files[0].notices
 
     if formatter in TRUSTED:
         assert notices() == []
-        import_exports(repository, [export], unknown_formatters="refuse", **trust)  # type: ignore[arg-type]
+        import_exports(repository, [export], unknown_formatters="refuse", **trust)
         return
     assert [formatter.strip() in notice and "not of lsst, my.pkg." in notice for notice in notices()] == [
         True
     ]
     with pytest.raises(ExportError, match="would import and call"):
-        import_exports(repository, [export], unknown_formatters="refuse", **trust)  # type: ignore[arg-type]
+        import_exports(repository, [export], unknown_formatters="refuse", **trust)
     assert registry_tables(repository) == before
 
 
-@pytest.mark.parametrize("staged", [False, True])
-def test_command(
-    make_repository: Callable[..., Repository], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, staged: bool
-) -> None:
-    if staged:
-        for module in (plan, importer):
-            monkeypatch.setattr(module, "STAGED_FROM", 0)
+def test_command(make_repository: Callable[..., Repository], tmp_path: Path) -> None:
     arguments = ["import", str(make_repository()), str(raws_with(tmp_path / "raws", "os.system"))]
     refused = CliRunner().invoke(main, [*arguments, "--unknown-formatters", "refuse"])
     assert refused.exit_code == 1

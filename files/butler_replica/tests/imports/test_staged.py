@@ -18,7 +18,6 @@ import yaml
 from lsst.daf.butler import Butler, Config, Timespan
 
 from butler_replica.errors import ArtifactError, ConflictError, ExportError, ReplicaError
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from butler_replica.imports.staged import StagedDatasets
 from kit.repositories import Repository, tree
@@ -181,7 +180,6 @@ class Ways:
 
     def __init__(self, make: Callable[[], Repository], monkeypatch: pytest.MonkeyPatch) -> None:
         self.staged, self.by_ref = make(), make()
-        self._monkeypatch = monkeypatch
         self._n_staged = 0
         original = StagedDatasets.compare
 
@@ -191,19 +189,18 @@ class Ways:
 
         monkeypatch.setattr(StagedDatasets, "compare", compare)
 
-    def _each(self) -> Iterator[Repository]:
-        for repository, staged_from in ((self.staged, 0), (self.by_ref, 1 << 60)):
-            for module in (plan, importer):
-                self._monkeypatch.setattr(module, "STAGED_FROM", staged_from)
-            yield repository
+    def _each(self) -> Iterator[tuple[Repository, int]]:
+        """Yield each repository, and from how many datasets on they go into it set by set."""
+        yield self.staged, 0
+        yield self.by_ref, 1 << 60
 
     def run(self, *exports: Path, changed: bool = True, **options: Any) -> dict[str, Any]:
         """Import both ways; return the result, which is the same, as are the repositories."""
         results = []
-        for repository in self._each():
+        for repository, staged_from in self._each():
             before, n_before = None if changed else content(repository), self._n_staged
             own = {name: value(repository) if callable(value) else value for name, value in options.items()}
-            result = import_exports(repository, list(exports), **own)
+            result = import_exports(repository, list(exports), staged_from=staged_from, **own)
             assert self._n_staged - n_before == (len(exports) if repository is self.staged else 0)
             if not changed:
                 assert result.changed == result.dry_run
@@ -219,10 +216,10 @@ class Ways:
     def refuse(self, *exports: Path, **options: Any) -> ReplicaError:
         """Fail to import both ways, which leaves the repositories as they are; return the error."""
         errors = []
-        for repository in self._each():
+        for repository, staged_from in self._each():
             before = content(repository)
             with pytest.raises(ReplicaError) as caught:
-                import_exports(repository, list(exports), **options)
+                import_exports(repository, list(exports), staged_from=staged_from, **options)
             assert content(repository) == before
             errors.append(caught.value)
         assert type(errors[0]) is type(errors[1])
@@ -541,13 +538,6 @@ def test_dry_run(ways: Ways, tmp_path: Path) -> None:
     assert (result["datasets"]["inserted"], result["datasets"]["present"]) == (N_ZOO - 21, 21)
 
 
-@pytest.fixture
-def staged_always(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (plan, importer):
-        monkeypatch.setattr(module, "STAGED_FROM", 0)
-
-
-@pytest.mark.usefixtures("staged_always")
 @pytest.mark.slow
 def test_in_a_schema_of_its_own(make_repository: Callable[..., Repository], tmp_path: Path) -> None:
     repository = make_repository("postgresql")
@@ -555,24 +545,23 @@ def test_in_a_schema_of_its_own(make_repository: Callable[..., Repository], tmp_
     replica = tmp_path / "replica"
     Butler.makeRepo(replica, Config({"registry": {"db": config["registry", "db"], "namespace": "other"}}))
     export = write_export(tmp_path / "in" / "export.yaml", *zoo())
-    result = import_exports(replica, [export])
+    result = import_exports(replica, [export], staged_from=0)
     assert (result.total("stored"), result.files[0].notices) == (N_ZOO, [])
     for table in ("dataset", "file_datastore_records", "dataset_location"):
         assert repository.sql(f"SELECT count(*) FROM other.{table}") == [(N_ZOO,)]
     assert repository.sql("SELECT count(*) FROM dataset") == [(0,)]
     found = Butler.from_config(replica).get("bias", instrument="Other", detector=3, collections="run/b")
     assert found == {"path": "run/b/bias_3.yaml"}
-    assert not import_exports(replica, [export]).changed
+    assert not import_exports(replica, [export], staged_from=0).changed
 
 
-@pytest.mark.usefixtures("staged_always")
 @pytest.mark.slow
 def test_a_reader_sees_what_an_import_would_do(
     make_repository: Callable[..., Repository], postgres_server: PostgresServer, tmp_path: Path
 ) -> None:
     repository = make_repository("postgresql")
     export = write_export(tmp_path / "in" / "export.yaml", *zoo())
-    import_exports(repository, [write_export(tmp_path / "in" / "some.yaml", *zoo()[:3])])
+    import_exports(repository, [write_export(tmp_path / "in" / "some.yaml", *zoo()[:3])], staged_from=0)
     before = content(repository)
     reader = f"reader_{repository.name}"
     postgres_server.sql(f"CREATE ROLE {reader} LOGIN PASSWORD 'x' IN ROLE pg_read_all_data")
@@ -583,7 +572,7 @@ def test_a_reader_sees_what_an_import_would_do(
         for grants, notice in (("ALL", ""), ("CONNECT", "allows no temporary tables")):
             postgres_server.sql(f"REVOKE ALL ON DATABASE {repository.name} FROM public")
             postgres_server.sql(f"GRANT {grants} ON DATABASE {repository.name} TO {reader}")
-            result = import_exports(repository, [export], dry_run=True)
+            result = import_exports(repository, [export], dry_run=True, staged_from=0)
             assert (result.total("inserted"), result.total("present")) == (N_ZOO - 21, 21)
             assert notice in "".join(result.files[0].notices)
             assert bool(result.files[0].notices) is bool(notice)

@@ -21,7 +21,6 @@ from lsst.daf.butler.registry.interfaces import Database
 import butler_replica
 from butler_replica import internals
 from butler_replica.errors import RepositoryError
-from butler_replica.imports import importer, plan
 from butler_replica.imports.importer import import_exports
 from kit.exports import write_raws
 from kit.repositories import Repository, add_datasets, tree
@@ -132,26 +131,19 @@ def test_other_datastores_are_refused(tmp_path: Path) -> None:
 class TestStaging:
     """Where datasets cannot be staged, they are imported the other way, with a notice."""
 
-    @pytest.fixture(autouse=True)
-    def staged_always(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (plan, importer):
-            monkeypatch.setattr(module, "STAGED_FROM", 0)
-
     @pytest.fixture
     def falls_back(
-        self, make_repository: Callable[..., Repository], exported: Path, monkeypatch: pytest.MonkeyPatch
+        self, make_repository: Callable[..., Repository], exported: Path
     ) -> Callable[[Repository, str], None]:
         """Import two files into a repository, and compare with one into which they came one by one."""
         (exported / "once_more.yaml").write_bytes((exported / "export.yaml").read_bytes())
 
         def check(repository: Repository, reason: str) -> None:
-            result = import_exports(repository, [exported])
+            result = import_exports(repository, [exported], staged_from=0)
             assert [(file.inserted, file.present) for file in result.files] == [(8, 0), (0, 8)]
             for file in result.files:
                 assert len(file.notices) == 1
                 assert re.search(f"one by one, many times slower: .*{reason}", file.notices[0])
-            for module in (plan, importer):
-                monkeypatch.setattr(module, "STAGED_FROM", 1 << 60)
             plain = make_repository(repository.backend)
             assert not any(file.notices for file in import_exports(plain, [exported]).files)
             assert_same(repository, plain)
@@ -160,7 +152,7 @@ class TestStaging:
 
     def test_nothing_is_in_the_way(self, repository: Repository, exported: Path) -> None:
         """What is used of private API is there."""
-        assert import_exports(repository, [exported]).files[0].notices == []
+        assert import_exports(repository, [exported], staged_from=0).files[0].notices == []
         with internals.staging(Butler.from_config(repository.root)) as made:
             assert {*made._tables} == {"dataset", "dataset_type", "dataset_location", "collection", "records"}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["FileResult", "ImportResult", "import_exports"]
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,8 @@ from ..wording import visible
 from .apply import apply_plan
 from .datasets import LISTED, MissingArtifact
 from .file_plan import FilePlan
-from .plan import STAGED_FROM, make_plan
+from .plan import make_plan
+from .ways import STAGED_FROM, Ways
 
 
 @dataclass
@@ -201,6 +202,7 @@ def import_exports(
     *,
     dry_run: bool = False,
     progress: Progress | None = None,
+    staged_from: int = STAGED_FROM,
     **given: Any,
 ) -> ImportResult:
     """Import export files into a repository.
@@ -221,6 +223,9 @@ def import_exports(
         Say what would be done; the repository is opened read-only.
     progress : `~collections.abc.Callable`, optional
         Called while it works.
+    staged_from : `int`, optional
+        Datasets of an export from which they are compared and inserted set
+        by set; a smaller export's are, one by one.
     **given
         Options by name, where there is no ``options``.
 
@@ -242,8 +247,8 @@ def import_exports(
     if options.artifacts is not None and not options.artifacts.is_dir() and options.missing == "fail":
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")
     paths = find_exports(exports)
-    with opened(repo, dry_run=dry_run) as repository:
-        return _Importer(repository, options).run(paths, progress)
+    with opened(repo, dry_run=dry_run) as repository, Ways(repository.butler, staged_from) as ways:
+        return _Importer(repository, options, ways).run(paths, progress)
 
 
 class _Work:
@@ -307,45 +312,36 @@ class _Importer:
         The repository.
     options : `~butler_replica.options.ImportOptions`
         How exports are imported.
+    ways : `~butler_replica.imports.ways.Ways`
+        Of which the datasets of each export take one.
     """
 
-    def __init__(self, repository: OpenRepository, options: ImportOptions) -> None:
+    def __init__(self, repository: OpenRepository, options: ImportOptions, ways: Ways) -> None:
         self._repository = repository
         self._butler = repository.butler
         self._options = options
+        self._ways = ways
         self._dry_run = repository.dry_run
         self._listing = Listing()
         self._collections: Collections | None = None
-        self._staging: internals.Staging | None = None
-        self._unsupported = ""
-        """Why datasets cannot be staged."""
-
         self.result = ImportResult(dry_run=self._dry_run, note=options.note)
 
     def run(self, paths: Sequence[Path], progress: Progress | None) -> ImportResult:
         work = _Work(paths, progress, self.result)
-        with ExitStack() as stack:
-            ahead = stack.enter_context(closing(ReadAhead(paths).exports(work.reading)))
+        with closing(ReadAhead(paths).exports(work.reading)) as ahead:
             for number, export in enumerate(ahead):
-                if export.n_datasets >= STAGED_FROM and not (self._staging or self._unsupported):
-                    try:
-                        self._staging = stack.enter_context(internals.staging(self._butler))
-                    except internals.UnsupportedError as error:
-                        self._unsupported = str(error)
                 with self._repository.locked():
                     comparing = partial(work.comparing, number, export.n_datasets)
                     try:
                         self._import(export, comparing, work, number)
                     except internals.UnsupportedError as error:
-                        self._staging, self._unsupported = None, str(error)
+                        self._ways.give_up_staging(error)
                         self._import(export, comparing, work, number)
                 work.done(number)
         return self.result
 
     def _import(self, export: ExportFile, comparing: Callable[[int], None], work: _Work, number: int) -> None:
-        plan = make_plan(
-            self._butler, export, self._options, self._listing, staging=self._staging, tell=comparing
-        )
+        plan = make_plan(self._butler, export, self._options, self._listing, ways=self._ways, tell=comparing)
         try:
             chains = self._plan_chains(plan, {n: c.doc for n, c in export.collections.items()})
             if plan.changed and not self._dry_run:
@@ -356,10 +352,8 @@ class _Importer:
                 apply_chains(self._butler, chains)
         finally:
             plan.datasets.close()
-        if self._unsupported and export.n_datasets >= STAGED_FROM:
-            plan.notices.append(
-                f"Datasets were compared and inserted one by one, many times slower: {self._unsupported}."
-            )
+        if notice := self._ways.notice(export.n_datasets):
+            plan.notices.append(notice)
         if plan.datasets.outside:
             plan.notices.append(plan.datasets.outside_notice)
         self._note(plan)

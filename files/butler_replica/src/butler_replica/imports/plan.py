@@ -34,17 +34,13 @@ from ..dimensions.made import NeededRecords
 from ..errors import ConflictError, ExportError
 from ..exports.migrate import dataset_type
 from ..exports.model import CollectionItem, ExportFile
-from ..internals import Staging, datastore_root
+from ..internals import datastore_root
 from ..options import ImportOptions
-from .by_ref import DatasetsByRef
 from .checks import check_plan
-from .datasets import DatasetContext, PlannedDatasets
+from .datasets import DatasetContext
 from .file_plan import FilePlan
 from .formatters import check_formatters
-from .staged import StagedDatasets
-
-STAGED_FROM = 1_000
-"""Datasets of an export from which they are compared in the database, set by set."""
+from .ways import Ways
 
 
 def make_plan(
@@ -53,7 +49,7 @@ def make_plan(
     options: ImportOptions,
     listing: Listing,
     *,
-    staging: Staging | None = None,
+    ways: Ways,
     tell: Callable[[int], None] = lambda _: None,
 ) -> FilePlan:
     """Compare an export with a repository.
@@ -68,8 +64,8 @@ def make_plan(
         How it is to be imported.
     listing : `~butler_replica.artifacts.listing.Listing`
         Which files there are.
-    staging : `~butler_replica.internals.Staging`, optional
-        Where very many datasets are compared.
+    ways : `~butler_replica.imports.ways.Ways`
+        Of which the datasets take one.
     tell : `~collections.abc.Callable`, optional
         Called with the number of datasets that have been looked at.
 
@@ -88,7 +84,7 @@ def make_plan(
     ArtifactError
         Raised if artifacts are missing and ``options.missing`` is ``fail``.
     """
-    return _Planner(butler, export, options, listing, staging=staging, tell=tell).plan
+    return _Planner(butler, export, options, listing, ways=ways, tell=tell).plan
 
 
 class _Planner:
@@ -96,7 +92,7 @@ class _Planner:
 
     Parameters
     ----------
-    butler, export, options, listing, staging, tell
+    butler, export, options, listing, ways, tell
         As for `make_plan`.
     """
 
@@ -107,7 +103,7 @@ class _Planner:
         options: ImportOptions,
         listing: Listing,
         *,
-        staging: Staging | None,
+        ways: Ways,
         tell: Callable[[int], None],
     ) -> None:
         self._butler = butler
@@ -136,7 +132,7 @@ class _Planner:
         self._dataset_types = self._plan_dataset_types()
         self._plan_collections()
         check_plan(self.plan)
-        self.plan.datasets = self._choose_way(staging, tell)
+        self.plan.datasets = ways.choose(self._dataset_context(), tell)
         self.plan.datasets.present = len(self._there)
         self.plan.associations_dropped = len(export.associated()) - len(self._export.associated())
         try:
@@ -305,9 +301,9 @@ class _Planner:
 
     # Datasets
 
-    def _choose_way(self, staging: Staging | None, tell: Callable[[int], None]) -> PlannedDatasets:
+    def _dataset_context(self) -> DatasetContext:
         known = self._known_collections
-        context = DatasetContext(
+        return DatasetContext(
             self._butler,
             self._export,
             self._options,
@@ -316,9 +312,6 @@ class _Planner:
             self._dataset_types,
             lambda kind, run: run in known and self._find_dataset_type(kind) is not None,
         )
-        if staging is not None and self._export.n_datasets >= STAGED_FROM:
-            return StagedDatasets(context, staging, tell)
-        return DatasetsByRef(context)
 
     def _plan_datasets(self) -> None:
         self.plan.datasets.require_records()
