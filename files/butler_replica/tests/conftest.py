@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import sqlalchemy
 import yaml
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
 from lsst.daf.butler import Butler, CollectionType, Config
 
 pytest.register_assert_rewrite("kit")
@@ -23,6 +25,12 @@ from kit.servers import PostgresServer, temporary_server
 from kit.surroundings import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
 
 __all__ = ["pytest_collection_modifyitems", "pytest_configure", "pytest_terminal_summary"]
+
+# How long an example takes says how busy the machine is; every run tries the same ones.
+hypothesis_settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+hypothesis_settings.load_profile("tests")
 
 EMPTY_DATABASE = "empty_repository"
 """Database of an empty repository."""

@@ -6,23 +6,23 @@ import fcntl
 import os
 import re
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import sqlalchemy
 import yaml
 
 from butler_replica.imports.importer import import_exports
 from kit.exports import write_raws
-from kit.repositories import tree
+from kit.importers import TIMEOUT, folder, group, imported, sessions, wait_until
 from kit.sameness import assert_same
 
 pytest.importorskip("ansible")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
 PROJECT = Path(__file__).resolve().parents[4]
 EXPORTS, DATASETS = 12, 240
@@ -57,18 +57,10 @@ class Play:
         )
         self.shown = ""
 
-    def wait_for_job(self, *, line: bool = False) -> int:
-        """Wait for the process group of the module (and its first line of progress)."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            assert self.process.poll() is None, self.finish()
-            for path in self.jobs.glob("*.progress"):
-                with suppress(FileNotFoundError, IndexError):
-                    content = path.read_text().splitlines()
-                    if content[1] or not line:
-                        return int(content[0])
-            time.sleep(0.005)
-        pytest.fail("the module did not start")
+    def job(self) -> int:
+        """Return the process group of the module."""
+        (path,) = self.jobs.glob("*.progress")
+        return int(path.read_text().splitlines()[0])
 
     def read_until(self, text: str) -> None:
         """Read what the playbook shows up to a line with a text."""
@@ -80,7 +72,7 @@ class Play:
 
     def finish(self) -> str:
         """Wait for the end and return all that was shown."""
-        self.shown += self.process.communicate(timeout=120)[0]
+        self.shown += self.process.communicate(timeout=TIMEOUT)[0]
         return self.shown
 
 
@@ -108,37 +100,17 @@ def play(tmp_path, exports):
         one.process.wait()
 
 
-def count(repository):
-    """Number of datasets, or 0 while the database is written to."""
-    with suppress(sqlite3.OperationalError):
-        connection = sqlite3.connect(f"file:{repository.root}/gen3.sqlite3?mode=ro", uri=True, timeout=0)
-        try:
-            return connection.execute("SELECT count(*) FROM dataset").fetchone()[0]
-        finally:
-            connection.close()
-    return 0
-
-
-def stop_at_first_datasets(running, group, repository):
-    """Let a module go on in slices shorter than a file takes; return the number of datasets it stopped at."""
-    while True:
-        os.killpg(group, signal.SIGSTOP)
-        if number := count(repository):
-            return number
+@contextmanager
+def held_up(repository, start):
+    """Start a playbook whose module waits where it would insert datasets; return it and the module's process group."""
+    engine = sqlalchemy.create_engine(repository.url, poolclass=sqlalchemy.NullPool)
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("LOCK TABLE dataset IN SHARE MODE"))
+        running = start(repository)
+        waits = "pid IN (SELECT pid FROM pg_locks WHERE NOT granted AND relation = 'dataset'::regclass)"
+        wait_until(lambda: running.process.poll() is not None or sessions(repository, waits), "it inserts")
         assert running.process.poll() is None, running.finish()
-        os.killpg(group, signal.SIGCONT)
-        time.sleep(0.005)
-
-
-def assert_gone(group):
-    # Whoever inherits a dead process may let it wait a moment.
-    for _ in range(100):
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return
-        time.sleep(0.05)
-    pytest.fail(f"process group {group} goes on")
+        yield running, running.job()
 
 
 def leave_jobs(folder):
@@ -163,50 +135,47 @@ def leave_jobs(folder):
 
 
 def test_shown_while_it_runs(play, make_repository):
-    repository = make_repository()
-    running = play(repository)
-    job = running.wait_for_job(line=True)
-    os.killpg(job, signal.SIGSTOP)
-    running.read_until("progress:")
-    assert count(repository) < DATASETS
-    os.killpg(job, signal.SIGCONT)
+    repository = make_repository("postgresql")
+    with held_up(repository, play) as (running, _):
+        running.read_until("progress:")
+        assert imported(repository) == 0
     shown = running.finish()
     assert running.process.returncode == 0, shown
     lines = [line for line in shown.splitlines() if line.startswith(("progress:", "changed:"))]
     assert f"[localhost] => import set raw: 0 of {EXPORTS} files" in lines[0]
     assert f"import set again: {EXPORTS} of {EXPORTS} files, {DATASETS} datasets" in lines[-2]
     assert lines[-1] == "changed: [localhost]"
-    assert count(repository) == DATASETS
+    assert imported(repository) == DATASETS
     assert list(running.jobs.iterdir()) == []
 
 
 def test_interrupted_killed_and_run_again(play, make_repository, exports):
-    repository, clean = make_repository(), make_repository()
+    repository, clean = make_repository("postgresql"), make_repository("postgresql")
     import_exports(clean, [exports])
+    first = sorted(exports.glob("*.yaml"))[: EXPORTS // 2]
+    import_exports(repository, first)
+    before = imported(repository)
+    assert 0 < before < DATASETS
 
-    interrupted = play(repository)
-    job = interrupted.wait_for_job()
-    before = stop_at_first_datasets(interrupted, job, repository)
-    interrupted.process.send_signal(signal.SIGINT)
-    shown = interrupted.finish()
+    with held_up(repository, play) as (interrupted, job):
+        interrupted.process.send_signal(signal.SIGINT)
+        shown = interrupted.finish()
     assert interrupted.process.returncode == 99, shown
     assert "User interrupted execution" in shown
-    assert_gone(job)
-    assert before <= count(repository) < DATASETS
+    wait_until(lambda: not group(job), "the module has ended")
+    assert imported(repository) == before
     assert list(interrupted.jobs.iterdir()) == []
 
-    killed = play(repository)
-    job = killed.wait_for_job(line=True)
-    os.killpg(job, signal.SIGSTOP)
-    (errors,) = killed.jobs.glob("*.errors")
-    errors.write_bytes(b"last words of \x1b[2J x[/nope]y \xff \xc2\x9b31m\r\n")
-    os.killpg(job, signal.SIGKILL)
-    shown = killed.finish()
+    with held_up(repository, play) as (killed, job):
+        (errors,) = killed.jobs.glob("*.errors")
+        errors.write_bytes(b"last words of \x1b[2J x[/nope]y \xff \xc2\x9b31m\r\n")
+        os.killpg(job, signal.SIGKILL)
+        shown = killed.finish()
     assert killed.process.returncode == 2, shown
     assert "x[/nope]y" in shown
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f]", re.sub(r"\x1b\[[\d;]*m", "", shown))
     assert "ended without a result: it was killed" in shown
-    assert count(repository) < DATASETS
+    assert imported(repository) == before
     assert list(killed.jobs.iterdir()) == []
 
     kept, locked = leave_jobs(killed.jobs)
@@ -216,4 +185,4 @@ def test_interrupted_killed_and_run_again(play, make_repository, exports):
     assert sorted(again.jobs.iterdir()) == kept
     locked.close()
     assert_same(repository, clean)
-    assert tree(repository.root) == tree(clean.root)
+    assert folder(repository.root) == folder(clean.root)

@@ -73,6 +73,6 @@ def test_lines_elsewhere(command):
     assert "of 3 files" in lines[0]
     assert lines[-1].startswith("import: 3 of 3 files, 120 datasets, ")
     assert "\x1b" not in done.stderr
-    again = run("60")
+    again = run("3600")
     assert inserted(again.stdout) == 0
     assert again.stderr == ""

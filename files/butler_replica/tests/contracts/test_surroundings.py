@@ -56,7 +56,7 @@ def test_started_in_the_background(
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     said = "3 tests were skipped: There is no such thing."

@@ -16,7 +16,6 @@ import socket
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -171,9 +170,7 @@ def test_ended_by_a_signal(
     registered = [repository.sql(f"SELECT name FROM {table}") for table in ("dataset_type", "collection")]
     with held_up(repository, raws) as process:
         process.send_signal(number)
-        began = time.monotonic()
         _, err = process.communicate(timeout=TIMEOUT)
-        assert time.monotonic() - began < 20
     assert process.returncode == (1 if number is signal.SIGINT else 128 + number)
     assert "Traceback" not in err
     assert folder(repository.root) == {**before, LOCK_NAME: 0}

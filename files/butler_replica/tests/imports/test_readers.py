@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import sqlalchemy
 from lsst.daf.butler import Butler
 
 from kit.exports import write_raws
-from kit.importers import held_up, killed_at_end, run_import, sessions, start_import, wait_until
+from kit.importers import TIMEOUT, held_up, killed_at_end, run_import, sessions, start_import, wait_until
 from kit.repositories import Repository
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]
@@ -34,16 +33,14 @@ def many(tmp_path: Path) -> Path:
     return write_raws(tmp_path / "many", exposures=RAWS // 100)
 
 
-def read(repository: Repository) -> float:
-    """Read all that there is, as the stock butler does; return how long that took."""
-    begin = time.monotonic()
+def read(repository: Repository) -> None:
+    """Read all that there is, as the stock butler does."""
     butler = Butler.from_config(str(repository), writeable=False)
     assert "Cam/raw/few" in butler.collections.query("*")
     assert len(butler.query_dimension_records("detector", instrument="Cam")) == 100
     refs = butler.query_datasets("raw", collections="Cam/raw/few", limit=None)
     assert len(refs) == 200
     assert butler.getURI(refs[0]).exists()
-    return time.monotonic() - begin
 
 
 def test_in_the_middle_of_the_transaction_of_an_import(replica: Repository, many: Path) -> None:
@@ -55,7 +52,7 @@ def test_in_the_middle_of_the_transaction_of_an_import(replica: Repository, many
             "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
         )
         assert blocked == []
-        assert read(replica) < 10
+        read(replica)
         assert process.poll() is None
     assert len(replica.sql("SELECT 1 FROM dataset")) == 200
 
@@ -73,12 +70,11 @@ def test_who_wants_the_tables_for_himself_waits_without_holding_up_others(
         assert process.stderr is not None
         assert "Waiting for other sessions to let go of the tables" in process.stderr.readline()
         for _ in range(3):
-            # A lock that is waited for holds up all who come later: not for long.
-            begin = time.monotonic()
-            replica.sql("SELECT count(*) FROM dataset")
-            assert time.monotonic() - begin < 2
+            # A lock that is waited for holds up all who come later: not until the user lets go.
+            replica.sql("SET statement_timeout = '60s'; SELECT count(*) FROM dataset")
+            assert process.poll() is None
         user.rollback()
-        assert process.wait(60) == 0
+        assert process.wait(TIMEOUT) == 0
     assert sorted(set(keys) - set(replica.sql(KEYS))) == []
     assert len(replica.sql("SELECT 1 FROM dataset")) == 200 + RAWS
 

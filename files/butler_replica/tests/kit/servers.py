@@ -50,11 +50,17 @@ def server_user() -> pwd.struct_passwd | None:
     raise RuntimeError("PostgreSQL does not run as root and there is no user 'postgres' or 'nobody'.")
 
 
+PORTS = range(10_000, 32_000)
+"""Below those that the kernel gives to clients: a server that is stopped finds its port free again."""
+
+
 def free_port() -> int:
     """Port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    while True:
+        port = secrets.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -83,7 +89,6 @@ class PostgresServer:
         )
         settings = {
             "listen_addresses": self.host,
-            "port": str(self.port),
             "unix_socket_directories": str(self.folder),
             "max_connections": "50",
             "shared_buffers": "64MB",
@@ -94,7 +99,20 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start the server and wait until it answers."""
-        self._run("pg_ctl", "-D", "data", "-l", "log", "-w", "-t", "60", "start")
+        self._run("pg_ctl", "-D", "data", "-l", "log", "-w", "-t", "300", "-o", f"-p {self.port}", "start")
+
+    def start_somewhere(self) -> None:
+        """Start the server; where somebody was quicker to take the port, on another one."""
+        log = self.folder / "log"
+        while True:
+            try:
+                self.start()
+                break
+            except RuntimeError:
+                if "could not bind" not in log.read_text():
+                    raise
+            log.unlink()
+            self.port = free_port()
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server."""
@@ -188,7 +206,7 @@ def temporary_server(settings: Mapping[str, str] = QUICK_SETTINGS, *options: str
     server = PostgresServer(folder)
     try:
         server.make(settings, *options)
-        server.start()
+        server.start_somewhere()
         try:
             server.sql(f"CREATE ROLE \"{server.role}\" LOGIN CREATEDB PASSWORD '{server.password}'")
             yield server

@@ -21,7 +21,7 @@ from lsst.daf.butler import Butler
 from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.errors import ReplicaError, RepositoryError
 from butler_replica.session.lock import LOCK_NAME, repository_lock
-from kit.importers import killed_at_end
+from kit.importers import TIMEOUT, killed_at_end
 from kit.repositories import Repository
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
@@ -228,7 +228,7 @@ def test_the_lock_of_the_database_keeps_out_hosts_that_do_not_share_the_folder(
             line = waiting.stderr.readline()
             assert re.search(rf"waiting for another writer, .*process {holder.pid} on ", line), line
             holder.kill()  # the lock goes with the process
-            assert waiting.wait(30) == 0, waiting.stderr.read()
+            assert waiting.wait(TIMEOUT) == 0, waiting.stderr.read()
     assert ("all",) in repository.sql("SELECT name FROM collection")
     assert not repository.sql("SELECT 1 FROM pg_locks WHERE locktype = 'advisory'")
 

@@ -16,7 +16,7 @@ from butler_replica.errors import RepositoryError
 from butler_replica.holdings.prune import prune
 from butler_replica.session.lock import repository_lock
 from kit.exports import write_raws
-from kit.importers import killed_at_end, make_on, wait_until
+from kit.importers import TIMEOUT, killed_at_end, make_on, wait_until
 from kit.repositories import Repository
 from kit.sameness import registry_tables
 from kit.servers import temporary_server
@@ -58,9 +58,9 @@ def start(verb: str, repository: Repository, export: Path) -> subprocess.Popen[s
 
 
 def end(process: subprocess.Popen[str], number: signal.Signals, verb: str) -> None:
-    """Ask a verb to end; it obeys at once and without a traceback."""
+    """Ask a verb to end; it obeys without a traceback, although what it waits for never comes."""
     process.send_signal(number)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=TIMEOUT)
     expected = {ENDINGS[number], -number} if verb == "collections" else {ENDINGS[number]}
     assert process.returncode in expected, (verb, process.returncode, err)
     assert verb == "collections" or "Traceback" not in err, err
