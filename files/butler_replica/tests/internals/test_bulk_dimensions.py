@@ -8,6 +8,7 @@ import re
 import pytest
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
+from sqlalchemy.dialects.postgresql import psycopg
 
 from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.dimensions.skymap_records import patch_records, skymap_record, tract_records
@@ -17,7 +18,7 @@ from butler_replica.errors import RepositoryError
 from butler_replica.internals.bulk_dimensions import KEYS_AT_END_FROM, bulk_insertion, insert_records
 from butler_replica.session.opening import database_errors
 from kit.observations import add_raws, exposure_record
-from kit.other_release import Without
+from kit.other_release import Other
 
 DC2_SKYMAP = skymap_named("DC2")
 
@@ -143,6 +144,17 @@ def test_an_empty_name_is_not_a_missing_one(make_repository, insert):
     ]
 
 
+def test_other_drivers_get_the_public_api(make_repository, caplog):
+    repository, butler, records = prepared_repository(make_repository, "sqlite")
+    other = Other(butler, "_registry._db.dialect", psycopg.dialect())
+    with bulk_insertion(other, BULK, KEYS_AT_END_FROM) as insertion:
+        prepared = insertion.prepare(records)
+        assert prepared == records
+        insertion.write(prepared)
+    assert len(content(repository)["patch"]) == 196
+    assert not caplog.records
+
+
 MISSING = (
     "_registry",
     "_registry._db",
@@ -162,7 +174,7 @@ def test_a_release_without_the_private_api_is_warned_of(make_repository, caplog,
     repository, butler, records = prepared_repository(make_repository, "sqlite")
     with (
         caplog.at_level(logging.WARNING),
-        bulk_insertion(Without(butler, name), BULK, KEYS_AT_END_FROM) as insertion,
+        bulk_insertion(Other(butler, name), BULK, KEYS_AT_END_FROM) as insertion,
     ):
         insertion.write(insertion.prepare(records))
     assert re.search(f"{name.rpartition('.')[2]}.*inserted with the public API", caplog.text)

@@ -5,7 +5,6 @@ Where one of these tests fails, a release has changed something that the package
 
 from __future__ import annotations
 
-import operator
 import re
 import subprocess
 import sys
@@ -17,16 +16,17 @@ from typing import Any
 import pytest
 from lsst.daf.butler import Butler, Config, DatasetRef
 from lsst.daf.butler.registry.interfaces import Database
+from sqlalchemy.dialects.postgresql import psycopg
 
 import butler_replica
 from butler_replica import internals
 from butler_replica.errors import RepositoryError
 from butler_replica.imports.importer import import_exports
 from kit.exports import write_raws
+from kit.other_release import Other
 from kit.repositories import Repository, add_datasets, tree
 from kit.sameness import assert_same
-
-STAGING = sys.modules["butler_replica.internals.staging.tables"]
+from kit.servers import PostgresServer
 
 
 def test_private_names_are_used_in_one_place() -> None:
@@ -132,19 +132,21 @@ class TestStaging:
     """Where datasets cannot be staged, they are imported the other way, with a notice."""
 
     @pytest.fixture
-    def falls_back(
-        self, make_repository: Callable[..., Repository], exported: Path
-    ) -> Callable[[Repository, str], None]:
+    def falls_back(self, make_repository: Callable[..., Repository], exported: Path) -> Callable[..., None]:
         """Import two files into a repository, and compare with one into which they came one by one."""
         (exported / "once_more.yaml").write_bytes((exported / "export.yaml").read_bytes())
 
-        def check(repository: Repository, reason: str) -> None:
+        def check(
+            repository: Repository, reason: str, change: Callable[[Repository], None] = lambda _: None
+        ) -> None:
+            change(repository)
             result = import_exports(repository, [exported], staged_from=0)
             assert [(file.inserted, file.present) for file in result.files] == [(8, 0), (0, 8)]
             for file in result.files:
                 assert len(file.notices) == 1
                 assert re.search(f"one by one, many times slower: .*{reason}", file.notices[0])
             plain = make_repository(repository.backend)
+            change(plain)
             assert not any(file.notices for file in import_exports(plain, [exported]).files)
             assert_same(repository, plain)
 
@@ -153,8 +155,6 @@ class TestStaging:
     def test_nothing_is_in_the_way(self, repository: Repository, exported: Path) -> None:
         """What is used of private API is there."""
         assert import_exports(repository, [exported], staged_from=0).files[0].notices == []
-        with internals.staging(Butler.from_config(repository.root)) as made:
-            assert {*made._tables} == {"dataset", "dataset_type", "dataset_location", "collection", "records"}
 
     @pytest.mark.postgres
     @pytest.mark.skipif(not hasattr(Database, "supports_temporary_tables"), reason="no such setting")
@@ -165,49 +165,88 @@ class TestStaging:
         config.dumpToUri(str(repository.root / "butler.yaml"))
         falls_back(repository, "butler.yaml, or the login of the database, allows no temporary tables")
 
-    @pytest.mark.parametrize("table", ["dataset", "dataset_location", "records", "dataset_type"])
-    def test_a_release_with_other_columns(
+    @pytest.mark.parametrize("table", ["dataset", "dataset_location"])
+    def test_tables_with_more_columns(self, repository: Repository, falls_back: Any, table: str) -> None:
+        def add_column(one: Repository) -> None:
+            one.sql(f"ALTER TABLE {table} ADD COLUMN more TEXT")
+
+        falls_back(repository, f"table {table} has other columns", add_column)
+
+    @pytest.mark.parametrize("table", ["file_datastore_records", r"dataset_tags_\d+"])
+    def test_tables_made_later_with_more_columns(
         self,
         make_repository: Callable[..., Repository],
-        monkeypatch: pytest.MonkeyPatch,
+        postgres_server: PostgresServer,
         falls_back: Any,
         table: str,
     ) -> None:
-        repository = make_repository("sqlite")
-        known = {**STAGING._COLUMNS, table: STAGING._COLUMNS[table] | {"renamed"}}
-        monkeypatch.setattr(STAGING, "_COLUMNS", known)
-        name = "file_datastore_records" if table == "records" else table
-        falls_back(repository, f"table {name} has other columns")
+        """The latter are made with the first dataset type: it is seen in the middle of the first file."""
 
-    def test_a_release_with_other_tags_tables(
-        self,
-        repository: Repository,
-        make_repository: Callable[..., Repository],
-        monkeypatch: pytest.MonkeyPatch,
-        falls_back: Any,
-    ) -> None:
-        """They are made with the first dataset type: it is seen in the middle of the first file."""
-        columns = STAGING.Staging._columns
-        monkeypatch.setattr(
-            STAGING.Staging,
-            "_columns",
-            lambda self, table: columns(self, table) | ({"more"} if "dataset_tags" in table else set()),
-        )
-        falls_back(repository, r"table dataset_tags_\d+ has other columns")
+        def add_column(one: Repository) -> None:
+            for statement in (
+                "CREATE FUNCTION add_more() RETURNS event_trigger LANGUAGE plpgsql AS $$ DECLARE made text; BEGIN "
+                "FOR made IN SELECT object_identity FROM pg_event_trigger_ddl_commands() "
+                f"WHERE object_type = 'table' AND object_identity ~ '{table}$' "
+                "LOOP EXECUTE 'ALTER TABLE ' || made || ' ADD COLUMN IF NOT EXISTS more text'; END LOOP; END $$",
+                "CREATE EVENT TRIGGER add_more ON ddl_command_end WHEN TAG IN ('CREATE TABLE') "
+                "EXECUTE FUNCTION add_more()",
+            ):
+                postgres_server.sql(statement, database=one.name)
 
-    def test_an_unknown_driver(
-        self, make_repository: Callable[..., Repository], monkeypatch: pytest.MonkeyPatch, falls_back: Any
-    ) -> None:
-        repository = make_repository("sqlite")
-        monkeypatch.setattr(STAGING, "_DRIVERS", {})
-        falls_back(repository, r"the driver sqlite\+pysqlite is not known")
+        falls_back(make_repository("postgresql"), f"table {table} has other columns", add_column)
 
-    def test_a_release_without_the_private_api(
-        self, make_repository: Callable[..., Repository], monkeypatch: pytest.MonkeyPatch, falls_back: Any
-    ) -> None:
-        repository = make_repository("sqlite")
-        monkeypatch.setattr(STAGING, "file_datastore", operator.attrgetter("_no_such_datastore"))
-        falls_back(repository, "this release of lsst-daf-butler is another: .*_no_such_datastore")
+    @pytest.mark.parametrize(
+        ("table", "column"),
+        [
+            ("collection", "name"),
+            ("dataset_type", "tag_association_table"),
+            ("dataset", "ingest_date"),
+            ("file_datastore_records", "checksum"),
+        ],
+    )
+    def test_tables_with_other_columns(self, repository: Repository, table: str, column: str) -> None:
+        """The butler itself would not do with them: they become others while it is open."""
+        butler = Butler.from_config(repository.root, writeable=True)
+        with internals.staging(butler):
+            pass
+        repository.sql(f"ALTER TABLE {table} RENAME COLUMN {column} TO other")
+        message = f"^table {table} has other columns than those that are known$"
+        with pytest.raises(internals.UnsupportedError, match=message), internals.staging(butler):
+            pass
+
+    @pytest.mark.parametrize(
+        ("name", "value", "reason"),
+        [
+            ("_registry._db.dialect", psycopg.dialect(), r"the driver postgresql\+psycopg is not known"),
+            ("_registry._managers.obscore", "a table", "the repository keeps an ObsCore table"),
+            ("_registry._managers.datasets._renames", {"a": "b"}, "butler.yaml renames dataset types"),
+            ("_registry._db._session_connection", "one", "a session is open already"),
+        ],
+    )
+    def test_other_repositories(self, repository: Repository, name: str, value: Any, reason: str) -> None:
+        other: Any = Other(Butler.from_config(repository.root), name, value)
+        with pytest.raises(internals.UnsupportedError, match=f"^{reason}$"), internals.staging(other):
+            pass
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "_registry",
+            "_registry._db",
+            "_registry._db._engine",
+            "_registry._db._session_connection",
+            "_registry._db.dialect",
+            "_registry._managers",
+            "_registry._managers.datasets._static",
+            "_registry._managers.datasets._static.dataset_type",
+            "_registry._managers.obscore",
+        ],
+    )
+    def test_a_release_without_the_private_api(self, repository: Repository, name: str) -> None:
+        other: Any = Other(Butler.from_config(repository.root), name)
+        message = f"^this release of lsst-daf-butler is another: .*{name.rpartition('.')[2]}"
+        with pytest.raises(internals.UnsupportedError, match=message), internals.staging(other):
+            pass
 
 
 @pytest.mark.slow

@@ -111,7 +111,7 @@ class StagedDatasets(PlannedDatasets):
     @override
     def require_records(self) -> None:
         needed: dict[tuple[str, str], set[tuple[Any, ...]]] = defaultdict(set)
-        self._staging.begin(self._groups)
+        self._staging.tables.begin(self._groups)
         for part in self._parts():
             block = part.block
             columns = self._columns(part)
@@ -171,7 +171,7 @@ class StagedDatasets(PlannedDatasets):
                 self.formatters.add(formatter)
         ids = [one.hex() for one in part.chunk.ids]
         data_ids: Iterable[tuple[Any, ...]] = zip(*columns, strict=True) if columns else [()] * len(ids)
-        self._staging.add(
+        self._staging.tables.add(
             part.block.dimensions,
             [
                 StagedRow(n, part.block.number, dataset_id, values)
@@ -181,16 +181,16 @@ class StagedDatasets(PlannedDatasets):
 
     @override
     def compare(self) -> None:
-        staging = self._staging
-        staging.refresh()
+        self._staging.tables.refresh()
         self._check_repeated()
-        counts = staging.compare()
+        comparison = self._staging.comparison
+        counts = comparison.compare()
         states = {state for _, state in counts}
         if State.TAKEN in states:
-            taken = staging.taken()[0]
+            taken = comparison.taken()[0]
             raise self._taken(self._text(taken), self._groups[taken.block][1], taken.id)
         if State.NEW in states:
-            for conflict in staging.conflicts():
+            for conflict in comparison.conflicts():
                 assert conflict.other is not None  # noqa: S101
                 run = self._groups[conflict.block][1]
                 raise self._conflict(self._text(conflict), run, conflict.id, conflict.other)
@@ -201,7 +201,7 @@ class StagedDatasets(PlannedDatasets):
                 self.present += count
         lost = self._lost() if State.STORED in states else array("q")
         if states - {State.STORED} or lost:
-            self._states = staging.states(self._export.n_datasets)
+            self._states = self._staging.tables.states(self._export.n_datasets)
             self._states[lost] = State.REGISTERED
             self._find_artifacts(set(lost))
         self._check_missing()
@@ -209,7 +209,7 @@ class StagedDatasets(PlannedDatasets):
     def _lost(self) -> array[int]:
         """Positions of stored datasets whose artifact is not where the datastore has it."""
         lost = array("q")
-        for rows in self._staging.recorded():
+        for rows in self._staging.comparison.recorded():
             lost.extend(number for number, path in rows if self._is_lost(path))
         return lost
 
@@ -227,7 +227,7 @@ class StagedDatasets(PlannedDatasets):
                 self._found.write([None if one is None else (one.source, one.size) for one in found])
             )
             self._tell((self._export.n_datasets + part.number) // 2)
-        self._staging.set_states(changes)
+        self._staging.tables.set_states(changes)
 
     def _look(
         self,
@@ -283,7 +283,7 @@ class StagedDatasets(PlannedDatasets):
 
     def _check_repeated(self) -> None:
         """Refuse contradictions within the export."""
-        pair = self._staging.contradiction()
+        pair = self._staging.comparison.contradiction()
         if pair is None:
             return
         one, other = pair
@@ -302,7 +302,7 @@ class StagedDatasets(PlannedDatasets):
     def associated(self, ids: Iterable[uuid.UUID]) -> Mapping[uuid.UUID, DatasetRef | None]:
         found: dict[uuid.UUID, DatasetRef | None] = {}
         for chunk in chunk_iterable(ids, _ASSOCIATED):
-            for dataset in self._staging.datasets(chunk):
+            for dataset in self._staging.tables.datasets(chunk):
                 left_out = self._states.size > 0 and self._states[dataset.number] == State.LEFT_OUT
                 found[dataset.id] = None if left_out else self._ref(dataset)
         return found
@@ -395,26 +395,25 @@ class StagedDatasets(PlannedDatasets):
         with (
             self._staging.joined(),
             self._butler.transaction(),
-            self._staging.inserting(n_new, self.stored, exclusive=self._options.exclusive),
+            self._staging.insertion.inserting(n_new, self.stored, exclusive=self._options.exclusive),
         ):
             yield
 
     @override
     def insert(self) -> None:
-        staging = self._staging
-        staging.refresh(analyze=False)
+        self._staging.tables.refresh(analyze=False)
         firsts: dict[int, list[DatasetRef]] = defaultdict(list)
-        for dataset in staging.first_datasets():
+        for dataset in self._staging.insertion.first_datasets():
             firsts[dataset.block].append(self._ref(dataset))
-        staging.insert(firsts)
+        self._staging.insertion.insert(firsts)
 
     @override
     def insert_artifact_records(self) -> None:
         if self.artifacts_added or self.artifacts_renewed:
-            self._staging.forget_records()
+            self._staging.insertion.forget_records()
         if self.stored:
-            self._staging.insert_records(self._records.read(place) for place in self._record_places)
+            self._staging.insertion.insert_records(self._records.read(place) for place in self._record_places)
 
     @override
     def close(self) -> None:
-        self._staging.close()
+        self._staging.tables.close()
