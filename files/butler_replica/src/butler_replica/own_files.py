@@ -12,16 +12,24 @@ __all__ = ["OwnFile"]
 
 import contextlib
 import errno
+import fcntl
 import os
 import pwd
 import secrets
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import RepositoryError
 
 _MOST_LINKS = 40
+_TO_LOCK = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_WAIT_SECONDS = 60.0
+"""How long to wait for another process that changes the same file, which takes it no time."""
+
+_POLL_SECONDS = 0.1
+
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -108,6 +116,47 @@ class OwnFile:
                 raise
 
     @contextlib.contextmanager
+    def locked(self, folder_mode: int) -> Iterator[None]:
+        """Be the only one of those who use this class to change files of its folder; wait for others.
+
+        Parameters
+        ----------
+        folder_mode : `int`
+            Permissions of folders that have to be made for it.
+
+        Raises
+        ------
+        RepositoryError
+            Raised if another process keeps the folder locked.
+        """
+        with contextlib.ExitStack() as stack:
+            with self._errors("written"), self._folder(folder_mode) as found:
+                if found is not None:
+                    # A descriptor that is only a path cannot be locked.
+                    with contextlib.suppress(PermissionError):
+                        descriptor = os.open(".", _TO_LOCK, dir_fd=found[0])
+                        stack.callback(os.close, descriptor)
+                        self._lock(descriptor)
+            yield
+
+    def _lock(self, descriptor: int) -> None:
+        deadline = time.monotonic() + _WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    raise RepositoryError(
+                        f"{self.path}: another process has locked its folder. Wait until it has finished, or stop it, "
+                        "and run this again."
+                    ) from None
+                time.sleep(_POLL_SECONDS)
+            except OSError:
+                return  # a file system without locks, or none on folders: the file is replaced whole all the same
+            else:
+                return
+
+    @contextlib.contextmanager
     def _errors(self, what: str) -> Iterator[None]:
         try:
             yield
@@ -142,8 +191,9 @@ class OwnFile:
                     if make_mode is None:
                         yield None
                         return
-                    os.mkdir(name, 0o700, dir_fd=way[-1])
-                    os.chmod(name, make_mode, dir_fd=way[-1])
+                    with contextlib.suppress(FileExistsError):
+                        os.mkdir(name, 0o700, dir_fd=way[-1])
+                        os.chmod(name, make_mode, dir_fd=way[-1])
                     way.append(os.open(name, _DIRECTORY, dir_fd=way[-1]))
                     shown /= name
                     continue

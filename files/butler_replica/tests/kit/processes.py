@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -37,6 +38,8 @@ def _run(
     entry: str, arguments: Sequence[str], environment: Mapping[str, str], out: Connection, err: Connection
 ) -> None:
     os.setsid()
+    # Where tests run in the background Ctrl-C is ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.clear()
     os.environ.update(environment)
     for number, end in ((1, out), (2, err)):

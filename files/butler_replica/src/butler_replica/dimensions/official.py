@@ -20,7 +20,7 @@ from rich.console import Console
 
 from ..errors import ReplicaError
 from ..internals.bulk_dimensions import Records
-from ..session.opening import database_errors, open_butler
+from ..session.reading import reading
 from .geometry import MILLIARCSEC, region_distance
 from .instruments import FilterSet, instrument_named
 from .records import difference, make_record
@@ -128,7 +128,8 @@ def compare_instrument(repo: str, *, name: str = "LSSTCam-imSim", filters: Filte
     instrument = instrument_named(name)
     module, _, of_class = instrument.class_name.rpartition(".")
     (instrument_class,) = _official(module, of_class)
-    universe = open_butler(repo).dimensions
+    with reading(repo) as butler:
+        universe = butler.dimensions
     ours = instrument.records(universe, filters=filters)
     with tempfile.TemporaryDirectory(prefix="butler-replica-") as folder:
         Butler.makeRepo(folder, dimensionConfig=universe.dimensionConfig)
@@ -168,7 +169,8 @@ def compare_skymap(
     (official_class,) = _official("lsst.skymap.ringsSkyMap", "RingsSkyMap")
     skymap = skymap_named(name)
     ids = chosen_tracts(skymap, tracts, all_sky)
-    universe = open_butler(repo).dimensions
+    with reading(repo) as butler:
+        universe = butler.dimensions
     config = official_class.ConfigClass()
     config.numRings = skymap.num_rings
     config.raStart = skymap.ra_start
@@ -255,9 +257,8 @@ def compare_visits(
     (task_class,) = _official("lsst.obs.base", "DefineVisitsTask")
     module, _, of_class = instrument_named(instrument).class_name.rpartition(".")
     (instrument_class,) = _official(module, of_class)
-    butler = open_butler(repo)
     comparison = Comparison()
-    with database_errors(repo):
+    with reading(repo) as butler:
         exposures = [
             exposure
             for exposure in exposures_with_raws(butler, repo, collections, instrument=instrument)

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ..internals import RegistryTable, registry_tables
-from ..session.opening import database_errors, open_butler
+from ..session.opening import database_errors
+from ..session.reading import reading
 
 _EXAMPLES = 5
 """Differing rows of each table that are described; all are counted."""
@@ -127,9 +128,7 @@ def compare(repo: str | Path, other: str | Path) -> CompareResult:
 
 
 def _open(stack: ExitStack, repo: str) -> dict[str, RegistryTable]:
-    butler = open_butler(repo)
-    with database_errors(repo):
-        return stack.enter_context(registry_tables(butler))
+    return stack.enter_context(registry_tables(stack.enter_context(reading(repo))))
 
 
 class _Comparison:

@@ -26,7 +26,7 @@ from ..exports.reader import read_export
 from ..internals import count_orphan_records, dataset_rows
 from ..options import Collection, ImportSet, Placeholders
 from ..progress import Progress, Report
-from ..session.opening import database_errors, open_butler
+from ..session.reading import reading
 from ..sets import parse_collections, parse_sets
 from .inventory import Group, Inventory, as_uuids, take_inventory
 from .promises import Promised, Promises
@@ -70,9 +70,8 @@ def verify(
     sets = parse_sets(sets)
     described = parse_collections(collections)
     told = _tell({one.name: _find(one) for one in sets}, progress)
-    butler = open_butler(repo)
     result = VerifyResult(str(repo))
-    with database_errors(repo):
+    with reading(repo) as butler:
         inventory = take_inventory(butler, closely=True)
         comparison = _Comparison(butler, inventory, placeholders)
         for one in sets:

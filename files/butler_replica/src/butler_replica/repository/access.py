@@ -8,7 +8,9 @@ from __future__ import annotations
 
 __all__ = ["AccessResult", "ensure_credentials", "ensure_index_entry"]
 
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from lsst.utils.db_auth import DbAuth, DbAuthError
 from rich.console import Console
 
 from ..errors import ConflictError, RepositoryError
+from ..interrupts import ended_by_signals
 from ..local_paths import local_path
 from ..own_files import OwnFile
 
@@ -91,22 +94,23 @@ def ensure_credentials(
         Raised if the file is there and is no list of credentials.
     """
     path = local_path(path)
-    text, mode = OwnFile(path).read()
-    entries = _credentials(path, text)
-    result = AccessResult(path, before=_without_passwords(entries), dry_run=dry_run)
-    wanted = {"url": url, "username": username, "password": password}
-    new_text = text
-    if _found_credentials(entries, url) != (username, password):
-        # In front: of several entries that match, the butler takes the first.
-        kept = [entry for entry in entries if entry["url"] != url]
-        new_text = _merged(yaml.safe_dump([wanted], sort_keys=False) + text, [wanted, *kept])
-        result.actions.append(f"set the credentials of {username} for {url}")
-        entries = [wanted, *kept]
-    if mode is not None and mode & 0o077:
-        result.actions.append("set the mode to 0600")
-    result.after = _without_passwords(entries)
-    if result.changed and not dry_run:
-        OwnFile(path).write(new_text, mode=0o600, folder_mode=0o700)
+    with _changing(path, dry_run, folder_mode=0o700) as file:
+        text, mode = file.read()
+        entries = _credentials(path, text)
+        result = AccessResult(path, before=_without_passwords(entries), dry_run=dry_run)
+        wanted = {"url": url, "username": username, "password": password}
+        new_text = text
+        if _found_credentials(entries, url) != (username, password):
+            # In front: of several entries that match, the butler takes the first.
+            kept = [entry for entry in entries if entry["url"] != url]
+            new_text = _merged(yaml.safe_dump([wanted], sort_keys=False) + text, [wanted, *kept])
+            result.actions.append(f"set the credentials of {username} for {url}")
+            entries = [wanted, *kept]
+        if mode is not None and mode & 0o077:
+            result.actions.append("set the mode to 0600")
+        result.after = _without_passwords(entries)
+        if result.changed and not dry_run:
+            file.write(new_text, mode=0o600, folder_mode=0o700)
     return result
 
 
@@ -140,26 +144,35 @@ def ensure_index_entry(
     """
     path = local_path(path)
     root = Path(os.path.normpath(local_path(root)))
-    text, mode = OwnFile(path).read()
-    entries = _index(path, text)
-    result = AccessResult(path, before=text, after=text, dry_run=dry_run)
-    there = entries.get(label)
-    if there is not None and _same_folder(there, root):
-        return result
-    if there is not None and os.path.exists(local_path(there) / "butler.yaml"):  # noqa: PTH110 (may be closed)
-        raise ConflictError(
-            f"{path}: the label {label!r} stands for another repository, {there}. "
-            f"Give {root} another label, or remove the entry.",
-            arguments=["label"],
-        )
-    wanted = {**entries, label: str(root)}
-    start = text if not text or text.endswith("\n") else text + "\n"
-    result.after = _merged(start + yaml.safe_dump({label: str(root)}), wanted)
-    result.actions.append(f"set the label {label} to {root}")
-    if not dry_run:
-        # One that is there keeps the mode that it was given.
-        OwnFile(path).write(result.after, mode=0o644 if mode is None else mode, folder_mode=0o755)
+    with _changing(path, dry_run, folder_mode=0o755) as file:
+        text, mode = file.read()
+        entries = _index(path, text)
+        result = AccessResult(path, before=text, after=text, dry_run=dry_run)
+        there = entries.get(label)
+        if there is not None and _same_folder(there, root):
+            return result
+        if there is not None and os.path.exists(local_path(there) / "butler.yaml"):  # noqa: PTH110 (may be closed)
+            raise ConflictError(
+                f"{path}: the label {label!r} stands for another repository, {there}. "
+                f"Give {root} another label, or remove the entry.",
+                arguments=["label"],
+            )
+        wanted = {**entries, label: str(root)}
+        start = text if not text or text.endswith("\n") else text + "\n"
+        result.after = _merged(start + yaml.safe_dump({label: str(root)}), wanted)
+        result.actions.append(f"set the label {label} to {root}")
+        if not dry_run:
+            # One that is there keeps the mode that it was given.
+            file.write(result.after, mode=0o644 if mode is None else mode, folder_mode=0o755)
     return result
+
+
+@contextlib.contextmanager
+def _changing(path: Path, dry_run: bool, *, folder_mode: int) -> Iterator[OwnFile]:
+    """Open a file for a verb that changes it: nobody else does at the same time, and a signal ends it."""
+    file = OwnFile(path)
+    with ended_by_signals(), contextlib.nullcontext() if dry_run else file.locked(folder_mode):
+        yield file
 
 
 def _parsed(path: Path, text: str) -> Any:

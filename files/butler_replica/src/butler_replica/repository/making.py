@@ -5,7 +5,8 @@ from __future__ import annotations
 __all__ = ["RepositoryResult", "ensure_repository"]
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def ensure_repository(
     data = data_places(parse_sets(sets))
     # What is to be removed is not waited for: it is another thing then than whoever confirmed it has seen.
     wait_seconds = 0.0 if destroy else LOCK_WAIT_SECONDS
-    try:
+    with ended_by_signals(), _file_errors(target):
         if destroy and not dry_run and target.doomed_path.is_file():
             with repository_lock(target.root):
                 target.database.restore()
@@ -89,8 +90,15 @@ def ensure_repository(
             return plan.result
         # Only now is anything written, the lock file included: a refusal touches nothing.
         make_folder(target.root)
-        with ended_by_signals(), repository_lock(target.root, wait_seconds=wait_seconds):
+        with repository_lock(target.root, wait_seconds=wait_seconds):
             return _carry_out(_make_plan(target, data, destroy=destroy))
+
+
+@contextmanager
+def _file_errors(target: Target) -> Iterator[None]:
+    """Turn what the operating system says into words with a remedy."""
+    try:
+        yield
     except OSError as error:
         raise RepositoryError(
             f"{error.filename or target.root}: {error.strerror or error}. Work as the user who owns the repository "

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import ArtifactError, RefusedError, ReplicaError
+from ..interrupts import ended_by_signals
 from .artifacts import make_artifact
 from .dc2 import INSTRUMENT
 from .exports import PlannedExport, plan_exports, write_export
@@ -135,7 +136,8 @@ def make_sample(
         )
     wanted = SampleResult(directory.absolute(), exposures, detectors, dry_run=dry_run)
     try:
-        return _existing(wanted) or _build(wanted)
+        with ended_by_signals():
+            return _existing(wanted) or _build(wanted)
     except OSError as error:
         raise ArtifactError(
             f"{error.filename or directory}: the sample cannot be written: {error.strerror or error}."
