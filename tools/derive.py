@@ -3,7 +3,8 @@
 
 From ``butler_replica.options`` come the documentation and the argument
 specifications of the modules, and those of the role ``dc2_datasets``; from the
-specifications of the roles their README. With ``--check``, nothing is written:
+specifications of the roles their README; from the commands what each shows
+with ``--help``, so that a change of it is seen. With ``--check``, nothing is written:
 exit status 1, with one line for each, where a file differs from what would be
 written, or a specification from the defaults of its role.
 """
@@ -20,14 +21,19 @@ from pathlib import Path
 from typing import Any
 
 import check_argument_specs
+import click
 import role_readmes
 import yaml
 
+from butler_replica.cli import main as butler_replica
 from butler_replica.options import Collection, ImportSet, Option, options_of
 
 TOP = Path(__file__).resolve().parent.parent
 NOTICE = "Written by tools/derive.py from options.py: change that."
 SPECS = TOP / "roles/dc2_datasets/meta/argument_specs.yml"
+HELP = TOP / "docs/help"
+WIDTH = 100
+"""Of the help of commands, wherever it is written."""
 DESCRIBED = {"import_set": ImportSet, "collection": Collection}
 
 TYPES = {
@@ -173,6 +179,22 @@ def role_specs() -> str:
     return text
 
 
+def help_pages() -> dict[str, str]:
+    """Return what each command shows with ``--help``, by the name of its file."""
+
+    def shown(command: click.Command, name: str, parent: click.Context | None = None) -> str:
+        with click.Context(command, parent, name, terminal_width=WIDTH, max_content_width=WIDTH) as context:
+            return command.get_help(context) + "\n"
+
+    whole = click.Context(butler_replica, info_name="butler-replica")
+    pages = {"butler-replica.txt": shown(butler_replica, "butler-replica")}
+    for name in butler_replica.list_commands(whole):
+        command = butler_replica.get_command(whole, name)
+        if command is not None:
+            pages[f"{name}.txt"] = shown(command, name, whole)
+    return pages
+
+
 def derived() -> Iterator[tuple[Path, str]]:
     """Yield each file, and what is to be in it; READMEs behind the specifications that they come from."""
     yield TOP / "plugins/doc_fragments/described.py", fragment()
@@ -181,6 +203,8 @@ def derived() -> Iterator[tuple[Path, str]]:
     for specs in sorted(role_readmes.ROLES.glob(f"*/{role_readmes.SOURCE}")):
         role = specs.parent.parent
         yield role / "README.md", role_readmes.readme(role)
+    for name, page in help_pages().items():
+        yield HELP / name, page
 
 
 def stale(*, check: bool) -> Iterator[str]:
@@ -195,6 +219,9 @@ def stale(*, check: bool) -> Iterator[str]:
             path.parent.mkdir(exist_ok=True)
             path.write_text(wanted)
             print(f"{where} written", file=sys.stderr)
+    for path in sorted(HELP.glob("*")):
+        if path.name not in help_pages():
+            yield f"{path.relative_to(TOP)} is the help of no command: remove it"
 
 
 def main() -> int:
