@@ -15,6 +15,7 @@ import yaml
 from kit.playbooks import PROJECT, play, said
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(shutil.which("openssl") is None, reason="No openssl here."),
     pytest.mark.skipif(os.getuid() != 0, reason="Becoming the server's user takes root."),
 ]

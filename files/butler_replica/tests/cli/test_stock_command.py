@@ -1,4 +1,7 @@
-"""``butler replica``: the command line as a subcommand of the stock ``butler``, in processes of its own."""
+"""``butler replica``: the command line as a subcommand of the stock ``butler``.
+
+In processes of its own; those that need not begin with nothing imported are forked.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ import pytest
 from lsst.daf.butler import Butler
 
 from butler_replica.cli import main
+from kit.processes import STOCK, run
 
 BUTLER = Path(sys.executable).parent / "butler"
 HOSTILE = "clear\x1b[2J"
 
-pytestmark = pytest.mark.release
+pytestmark = [pytest.mark.release, pytest.mark.thorough]
 
 
 def butler(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -42,12 +46,14 @@ def test_help_names_every_verb() -> None:
 def test_a_verb_does_what_it_does_alone(tmp_path: Path) -> None:
     repo = tmp_path / "repo"
     Butler.makeRepo(repo)
-    done = butler("replica", "instrument", repo, "--json")
+    done = run("replica", "instrument", repo, "--json", entry=STOCK)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["changed"] is True
-    listed = butler("query-dimension-records", repo, "detector", "--where", "instrument='LSSTCam-imSim'")
+    listed = run(
+        "query-dimension-records", repo, "detector", "--where", "instrument='LSSTCam-imSim'", entry=STOCK
+    )
     assert listed.stdout.count("LSSTCam-imSim") == 189
-    assert json.loads(butler("replica", "instrument", repo, "--json").stdout)["changed"] is False
+    assert json.loads(run("replica", "instrument", repo, "--json", entry=STOCK).stdout)["changed"] is False
 
 
 @pytest.mark.parametrize(
@@ -61,7 +67,7 @@ def test_a_verb_does_what_it_does_alone(tmp_path: Path) -> None:
     ],
 )
 def test_errors_have_their_status_and_no_control_characters(arguments: list[str], status: int) -> None:
-    failed = butler("replica", *arguments)
+    failed = run("replica", *arguments, entry=STOCK)
     assert failed.returncode == status
     assert "Error: " in failed.stderr
     assert "Traceback" not in failed.stderr
