@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ArtifactRecord", "StagedInsertion"]
+__all__ = ["StagedInsertion"]
 
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ _MAX_TABLE_RATIO = 40
 _ROW_BYTES = 100
 """About the size of a row in the tables of datasets."""
 
-ArtifactRecord = tuple[str, str, str, str, int]
+_ArtifactRecord = tuple[str, str, str, str, int]
 """Dataset ID, path, formatter, storage class, and size in bytes."""
 
 
@@ -151,7 +151,7 @@ class StagedInsertion:
             )
 
     def forget_records(self) -> None:
-        """Remove what the datastore has of datasets that are `State.REGISTERED`, complete or not."""
+        """Remove what the datastore has of datasets that are ``State.REGISTERED``, complete or not."""
         for table in ("records", "dataset_location"):
             for staged in self._staged.tables.values():
                 self._repository.change(
@@ -159,14 +159,15 @@ class StagedInsertion:
                     f"(SELECT _id FROM {staged} WHERE _state = {State.REGISTERED:d})"
                 )
 
-    def insert_records(self, records: Iterable[Sequence[ArtifactRecord]]) -> None:
+    def insert_records(self, records: Iterable[Sequence[_ArtifactRecord]]) -> None:
         """Register the artifacts of datasets with the datastore.
 
         Parameters
         ----------
-        records : `~collections.abc.Iterable` [ `~collections.abc.Sequence` [ `ArtifactRecord` ] ]
-            In chunks, those of every dataset that is new or registered and
-            has an artifact.
+        records : `~collections.abc.Iterable`
+            In chunks: dataset ID, path, formatter, storage class, and size in
+            bytes, of every dataset that is new or registered and has an
+            artifact.
         """
         pattern: _Pattern | None = None
         table = self._repository.named("records")
@@ -181,7 +182,7 @@ class StagedInsertion:
             if pattern is not None:
                 self._insert_locations(pattern)
 
-    def _first_record(self, record: ArtifactRecord) -> _Pattern:
+    def _first_record(self, record: _ArtifactRecord) -> _Pattern:
         """Register the first artifact with the butler's own method, and return what that made."""
         first, *facts = record
         insert_artifact_records(self._butler, {uuid.UUID(first): tuple(facts)})  # type: ignore[dict-item]
