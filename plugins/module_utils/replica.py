@@ -42,8 +42,7 @@ _INTERVAL = 0.5
 def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     """Call a verb of the package and leave the module with what it returned.
 
-    ``verb`` returns a result with ``changed``, ``to_dict()`` and, where it
-    makes sense, ``diff()`` (a list of before/after pairs).
+    ``verb`` returns a `butler_replica.results.Result`.
     """
     # Of a verbose run the arguments are shown, too.
     module.no_log_values.update(_passwords(module.params))
@@ -66,8 +65,7 @@ def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     except Exception as error:
         told = f"{type(error).__name__}: {error}. This should not happen: please report it with what comes with it."
         fail(module, told, exception=traceback.format_exc())
-    diff = getattr(result, "diff", None)
-    extra = {"diff": diff()} if diff is not None and module._diff else {}
+    extra = {"diff": result.diff()} if module._diff else {}
     if _JOB is not None:
         extra["job_progress"] = _JOB.told
     module.exit_json(changed=result.changed, **visible_in({**result.to_dict(), **extra}))

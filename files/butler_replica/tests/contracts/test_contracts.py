@@ -37,6 +37,7 @@ from butler_replica.imports.several import import_sets
 from butler_replica.options import STAGES, Collection, ImportOptions, ImportSet, options_of
 from butler_replica.repository.access import ensure_credentials, ensure_index_entry
 from butler_replica.repository.making import ensure_repository
+from butler_replica.results import Result
 from butler_replica.sample import make_sample
 
 pytest.importorskip("ansible")
@@ -209,6 +210,12 @@ def test_a_module_has_the_parameters_of_its_verb(verb: str, specified: dict[str,
             assert (option.get("default") or None) == (plain(default) or None), name
         if typing.get_origin(hints[name]) is typing.Literal:
             assert tuple(option["choices"]) == typing.get_args(hints[name]), name
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_verb_returns_a_result(verb: str) -> None:
+    for call in VERBS[verb]:
+        assert issubclass(typing.get_type_hints(call)["return"], Result)
 
 
 def plain(value: Any) -> Any:

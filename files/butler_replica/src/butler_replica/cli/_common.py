@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 __all__ = [
-    "Result",
     "dry_run_option",
     "import_options",
     "json_option",
@@ -15,34 +14,17 @@ __all__ = [
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, ParamSpec, Protocol
+from typing import ParamSpec
 
 import click
-from rich.console import Console
 
 from ..errors import ReplicaError
 from ..options import ImportOptions, Option, options_of
+from ..results import Result
 from ..wording import ReaderConsole
 from ..wording import as_json as to_json
 
 P = ParamSpec("P")
-
-
-class Result(Protocol):
-    """What a verb did, or would do."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the repository was changed, or would be."""
-        ...
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain JSON data."""
-        ...
-
-    def show(self, console: Console) -> None:
-        """Print the result for a reader."""
-        ...
 
 
 repo_argument = click.argument("repo", metavar="REPO")

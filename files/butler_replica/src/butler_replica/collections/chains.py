@@ -9,7 +9,7 @@ from __future__ import annotations
 
 __all__ = ["ChainResult", "Collections", "apply_chains", "merge_children", "read_note", "write_note"]
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from rich.console import Console
 
 from ..errors import ConflictError
+from ..results import Difference, Result
 from ..wording import visible
 
 _LEAD = "Waits for collections that are not here yet: "
@@ -114,7 +115,7 @@ def merge_children(existing: Sequence[str], wanted: Iterable[str]) -> tuple[str,
 
 
 @dataclass
-class ChainResult:
+class ChainResult(Result):
     """What became, or would become, of one chain."""
 
     name: str
@@ -149,16 +150,16 @@ class ChainResult:
         """Return the chain as plain JSON data."""
         return asdict(self)
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return the children before and after, one a line."""
-        own = {
-            "before_header": f"chain {self.name}",
-            "after_header": f"chain {self.name}",
-            "before": _as_text(self.before, self.doc_before),
-            "after": _as_text(self.after, self.doc),
-        }
-        others = [entry for chain in self.completed for entry in chain.diff()]
-        return ([own] if self._differs else []) + others
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
+        if self._differs:
+            yield Difference(
+                f"chain {self.name}",
+                _as_text(self.before, self.doc_before),
+                _as_text(self.after, self.doc),
+            )
+        for chain in self.completed:
+            yield from chain.differences()
 
     def show(self, console: Console) -> None:
         """Print the chain for a reader."""

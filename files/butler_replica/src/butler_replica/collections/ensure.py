@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["CollectionsResult", "ensure_collections", "plan_collections", "set_chain"]
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +13,7 @@ from rich.console import Console
 
 from ..errors import ConflictError
 from ..options import Collection
+from ..results import Difference, Result
 from ..session.writing import writing
 from ..sets import parse_collections
 from ..wording import visible
@@ -20,7 +21,7 @@ from .chains import ChainResult, Collections, apply_chains
 
 
 @dataclass
-class CollectionsResult:
+class CollectionsResult(Result):
     """What became, or would become, of the collections described."""
 
     made: dict[str, str] = field(default_factory=dict)
@@ -51,11 +52,12 @@ class CollectionsResult:
             "open": self.open,
         }
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return the collections made, and each chain before and after."""
-        made = "".join(f"{visible(name)} ({kind})\n" for name, kind in self.made.items())
-        new = [{"before_header": "collections", "after_header": "collections", "before": "", "after": made}]
-        return (new if made else []) + [entry for chain in self.chains for entry in chain.diff()]
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
+        if made := "".join(f"{visible(name)} ({kind})\n" for name, kind in self.made.items()):
+            yield Difference("collections", "", made)
+        for chain in self.chains:
+            yield from chain.differences()
 
     def show(self, console: Console) -> None:
         """Print the collections for a reader."""

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from ..errors import ReplicaError
 from ..internals.bulk_dimensions import Records
+from ..results import Result
 from ..session.reading import reading
 from .geometry import MILLIARCSEC, region_distance
 from .instruments import FilterSet, instrument_named
@@ -32,7 +33,7 @@ from .visits import exposures_with_raws
 
 
 @dataclass
-class Comparison:
+class Comparison(Result):
     """How our records differ from the official ones."""
 
     compared: dict[str, int] = field(default_factory=dict)

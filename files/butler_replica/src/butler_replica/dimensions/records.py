@@ -22,6 +22,7 @@ from rich.console import Console
 
 from ..errors import ConflictError
 from ..internals.bulk_dimensions import Records
+from ..results import Difference, Result
 from .geometry import MILLIARCSEC, region_distance
 from .identity import same_value
 
@@ -52,7 +53,7 @@ def make_record(element: DimensionElement, **columns: Any) -> DimensionRecord:
 
 
 @dataclass
-class InsertionResult:
+class InsertionResult(Result):
     """Which dimension records were inserted, or would be, and which were there."""
 
     subject: str
@@ -86,16 +87,13 @@ class InsertionResult:
         """Return the numbers as plain JSON data."""
         return {"inserted": dict(self.inserted), "present": dict(self.present)}
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return the numbers of records before and after."""
-        if not self.changed:
-            return []
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
         before = "".join(f"{name}: {count}\n" for name, count in self.present.items())
         after = "".join(
             f"{name}: {count + self.inserted.get(name, 0)}\n" for name, count in self.present.items()
         )
-        header = f"dimension records of {self.subject}"
-        return [{"before_header": header, "after_header": header, "before": before, "after": after}]
+        yield Difference(f"dimension records of {self.subject}", before, after)
 
     def show(self, console: Console) -> None:
         """Print the numbers for a reader."""

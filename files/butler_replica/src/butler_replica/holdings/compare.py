@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..internals import RegistryTable, registry_tables
+from ..results import Result
 from ..session.opening import database_errors
 from ..session.reading import reading
 
@@ -51,7 +52,7 @@ class TableComparison:
 
 
 @dataclass
-class CompareResult:
+class CompareResult(Result):
     """Where two repositories differ."""
 
     repo: str

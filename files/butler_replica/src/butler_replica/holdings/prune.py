@@ -8,7 +8,7 @@ import fnmatch
 import os
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ from ..artifacts.listing import Listing
 from ..errors import RefusedError
 from ..internals import DatasetDetails, dataset_details, dataset_rows, datastore_root, forget_datasets
 from ..repository.folder import PRUNED_FOLDER
+from ..results import Difference, Result
 from ..session.writing import writing
 from ..wording import visible
 from .inventory import Inventory, as_uuids, take_inventory
@@ -60,7 +61,7 @@ class Limits(NamedTuple):
 
 
 @dataclass
-class PruneResult:
+class PruneResult(Result):
     """What was removed, or would be."""
 
     before: dict[str, int] = field(default_factory=dict)
@@ -112,26 +113,15 @@ class PruneResult:
             "written_to": self.folder if self.changed else "",
         }
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return what collections lose, and the counts by dataset type before and after."""
-        if not self.changed:
-            return []
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
+        if lost := "".join(f"{visible(line)}\n" for line in self._lost()):
+            yield Difference("datasets that leave TAGGED and CALIBRATION collections", lost, "")
         before, after = (
             "".join(f"{visible(name)} {counts[name]}\n" for name in self.removed)
             for counts in (self.before, self.after)
         )
-        header = "registered datasets by dataset type"
-        counts = {"before_header": header, "after_header": header, "before": before, "after": after}
-        header = "datasets that leave TAGGED and CALIBRATION collections"
-        lost = "".join(f"{visible(line)}\n" for line in self._lost())
-        return [
-            *(
-                [{"before_header": header, "after_header": header, "before": lost, "after": ""}]
-                if lost
-                else []
-            ),
-            counts,
-        ]
+        yield Difference("registered datasets by dataset type", before, after)
 
     def _lost(self) -> list[str]:
         return [

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..results import Result
 from ..wording import ReaderConsole
 
 
@@ -58,7 +59,7 @@ class CalibrationCheck:
 
 
 @dataclass
-class VerifyResult:
+class VerifyResult(Result):
     """Whether a repository is what it should be."""
 
     repo: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 __all__ = ["FileResult", "ImportResult", "import_exports"]
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -23,6 +23,7 @@ from ..exports.files import find_exports
 from ..exports.model import ExportFile
 from ..options import ImportOptions
 from ..progress import Progress, Report
+from ..results import Difference, Result
 from ..session.writing import OpenRepository, opened
 from ..sets import parse_options
 from ..wording import visible
@@ -67,7 +68,7 @@ class FileResult:
 
 
 @dataclass
-class ImportResult:
+class ImportResult(Result):
     """What an import did, or would do."""
 
     dry_run: bool = False
@@ -129,10 +130,8 @@ class ImportResult:
             ],
         }
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return what is new, as one Ansible diff."""
-        if not self.changed:
-            return []
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
         lines = [
             visible(f"{kind} in {run}: {count} datasets")
             for (kind, run), count in sorted(self.inserted.items())
@@ -144,14 +143,7 @@ class ImportResult:
             if count := self.total(label):
                 lines.append(f"{label.replace('_', ' ')}: {count}")
         lines += [visible(f"chain {name} -> {', '.join(children)}") for name, children in self.chains.items()]
-        return [
-            {
-                "before_header": "repository",
-                "after_header": "repository with the exports",
-                "before": "",
-                "after": "\n".join(lines) + "\n",
-            }
-        ]
+        yield Difference("repository", "", "\n".join(lines) + "\n", "repository with the exports")
 
     def show(self, console: Console) -> None:
         """Print the result for a reader."""

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 __all__ = ["SetsResult", "import_sets"]
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from ..errors import ReplicaError
 from ..options import ImportSet
 from ..progress import Progress
+from ..results import Difference, Result
 from ..sets import parse_sets
 from .importer import ImportResult, import_exports
 
 
 @dataclass
-class SetsResult:
+class SetsResult(Result):
     """What importing several sets did, or would do."""
 
     dry_run: bool = False
@@ -36,13 +39,17 @@ class SetsResult:
             "sets": {name: _of_set(result) for name, result in self.sets.items()},
         }
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return what is new, as one Ansible diff for each set that has brought anything."""
-        return [
-            {**diff, "after_header": f"repository with import set {name}"}
-            for name, result in self.sets.items()
-            for diff in result.diff()
-        ]
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
+        for name, result in self.sets.items():
+            for one in result.differences() if result.changed else ():
+                yield one._replace(header_after=f"repository with import set {name}")
+
+    def show(self, console: Console) -> None:
+        """Print the result of each set for a reader."""
+        for name, result in self.sets.items():
+            console.print(f"import set {name}", markup=False, highlight=False)
+            result.show(console)
 
 
 def _of_set(result: ImportResult) -> dict[str, Any]:

@@ -24,10 +24,11 @@ from ..errors import ConflictError, RepositoryError
 from ..interrupts import ended_by_signals
 from ..local_paths import local_path
 from ..own_files import OwnFile
+from ..results import Difference, Result
 
 
 @dataclass
-class AccessResult:
+class AccessResult(Result):
     """What was written into a file, or would be."""
 
     path: Path
@@ -58,12 +59,9 @@ class AccessResult:
         for action in self.actions or ["nothing to do"]:
             console.print(f"{self.path}: {action}", highlight=False)
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return what changed as Ansible diff mappings."""
-        if not self.changed:
-            return []
-        header = str(self.path)
-        return [{"before_header": header, "after_header": header, "before": self.before, "after": self.after}]
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
+        yield Difference(str(self.path), self.before, self.after)
 
 
 def ensure_credentials(

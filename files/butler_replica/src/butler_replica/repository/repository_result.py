@@ -4,17 +4,19 @@ from __future__ import annotations
 
 __all__ = ["RepositoryResult"]
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from ..results import Difference, Result
 from ..wording import visible
 
 
 @dataclass
-class RepositoryResult:
+class RepositoryResult(Result):
     """What was done to a repository, or would be done."""
 
     root: Path
@@ -72,21 +74,10 @@ class RepositoryResult:
         for action in self.actions or ["nothing to do"]:
             console.print(f"  {'would ' if self.dry_run and self.actions else ''}{action}", highlight=False)
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return what changed as Ansible diff mappings."""
-        if not self.changed:
-            return []
-        before, after = (
-            {"actions": "", **self.before},
-            {"actions": "\n".join([*map(visible, self.actions), ""]), **self.after},
-        )
-        return [
-            {
-                "before_header": what,
-                "after_header": what,
-                "before": before.get(what, ""),
-                "after": after.get(what, ""),
-            }
-            for what in after
-            if before.get(what) != after[what]
-        ]
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
+        before = {"actions": "", **self.before}
+        after = {"actions": "\n".join([*map(visible, self.actions), ""]), **self.after}
+        for what, text in after.items():
+            if before.get(what) != text:
+                yield Difference(what, before.get(what, ""), text)

@@ -7,7 +7,7 @@ __all__ = ["SampleResult", "make_sample"]
 import itertools
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from ..errors import ArtifactError, RefusedError, ReplicaError
 from ..interrupts import ended_by_signals
+from ..results import Difference, Result
 from .artifacts import make_artifact
 from .dc2 import INSTRUMENT
 from .exports import PlannedExport, plan_exports, write_export
@@ -44,7 +45,7 @@ registry:
 
 
 @dataclass
-class SampleResult:
+class SampleResult(Result):
     """What was made, or would be."""
 
     directory: Path
@@ -74,16 +75,13 @@ class SampleResult:
             "exports": self.exports,
         }
 
-    def diff(self) -> list[dict[str, str]]:
-        """Return what is new, as one Ansible diff."""
-        if not self.changed:
-            return []
+    def differences(self) -> Iterator[Difference]:
+        """See `.Result.differences`."""
         after = "".join(
             f"{name}: {number} datasets, {len(self.missing.get(name, ()))} artifacts missing\n"
             for name, number in self.datasets.items()
         )
-        header = f"sample in {self.directory}"
-        return [{"before_header": header, "after_header": header, "before": "", "after": after}]
+        yield Difference(f"sample in {self.directory}", "", after)
 
     def show(self, console: Console) -> None:
         """Print the result for a reader."""
