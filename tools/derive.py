@@ -2,7 +2,7 @@
 """Write what follows from the definition of import sets and collections, and compare specifications with defaults.
 
 From ``butler_replica.options`` come the documentation and the argument
-specifications of the modules, and those of the role ``dc2_datasets``; from the
+specifications of the modules, and those of the role ``dc2``; from the
 specifications of the roles their README; from the commands what each shows
 with ``--help``, so that a change of it is seen. With ``--check``, nothing is written:
 exit status 1, with one line for each, where a file differs from what would be
@@ -30,7 +30,7 @@ from butler_replica.options import Collection, ImportSet, Option, options_of
 
 TOP = Path(__file__).resolve().parent.parent
 NOTICE = "Written by tools/derive.py from options.py: change that."
-SPECS = TOP / "roles/dc2_datasets/meta/argument_specs.yml"
+SPECS = TOP / "roles/dc2/meta/argument_specs.yml"
 HELP = TOP / "docs/help"
 WIDTH = 100
 """Of the help of commands, wherever it is written."""

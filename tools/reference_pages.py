@@ -23,7 +23,7 @@ from role_readmes import options, paragraphs
 
 TOP = Path(__file__).resolve().parent.parent
 VARIABLES = ("replica", "dc2")
-"""Files of ``group_vars/dc2_replica`` whose variables are for users; the third one hands them to the roles."""
+"""Files of ``group_vars/dc2_replica`` whose variables are for users; the third one has what follows from them."""
 
 
 def module_documentation() -> dict[str, Any]:

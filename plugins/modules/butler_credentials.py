@@ -47,7 +47,7 @@ EXAMPLES = r"""
   butler_credentials:
     url: postgresql://localhost:5432/dc2
     username: dc2
-    password: "{{ postgres_login_password }}"
+    password: "{{ butler_db_login_password }}"
 """
 
 RETURN = r"""

@@ -213,8 +213,8 @@ def version_problems(there: Json | None, wish: Json) -> Iterator[str]:
     """Yield what is wrong with the wanted version."""
     if there and wish["version"] not in ("", there["version"]):
         yield (
-            f"postgres_version is {wish['version']}, and the project's cluster is {label(there)}: move it "
-            f"(pg_upgradecluster {there['version']} {there['name']}), or leave postgres_version out."
+            f"butler_db_version is {wish['version']}, and the project's cluster is {label(there)}: move it "
+            f"(pg_upgradecluster {there['version']} {there['name']}), or leave butler_db_version out."
         )
 
 
@@ -223,7 +223,7 @@ def name_problems(machine: Machine, there: Json | None, cluster: Json) -> Iterat
     if there is None and machine.called(label(cluster)):
         yield (
             f"There is a cluster {label(cluster)}, which this project has not set up: give the project's own another "
-            f"name (postgres_cluster), use that one as it is (butler_db_cluster={label(cluster)}), or, where an "
+            f"name (butler_db_own_cluster), use that one as it is (butler_db_cluster={label(cluster)}), or, where an "
             f"interrupted run left it, remove it (pg_dropcluster {cluster['version']} {cluster['name']})."
         )
 

@@ -1,4 +1,4 @@
-"""A certificate that is given to the role postgres is tried before the server gets it."""
+"""A certificate that is given to the role butler_db is tried before the server gets it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_certificate_is_tried(tmp_path: Path) -> None:
             [
                 {
                     "block": [
-                        {"include_tasks": str(PROJECT / "roles/postgres/tasks/certificate.yml")},
+                        {"include_tasks": str(PROJECT / "roles/butler_db/tasks/certificate.yml")},
                         {"debug": {"msg": "<{{ case.number }}> taken."}},
                     ],
                     "rescue": [
@@ -67,11 +67,11 @@ def test_a_certificate_is_tried(tmp_path: Path) -> None:
     variables = {
         "ansible_become_method": "ansible.builtin.su",
         "ansible_python_interpreter": sys.executable,
-        "postgres_certificate": "{{ case.certificate }}",
-        "postgres_certificate_key": "{{ case.key }}",
-        "__postgres_makes_certificate": "{{ case.certificate | length == 0 }}",
-        "__postgres_cluster": {"owner": "root"},
-        "__postgres_certificates": str(tmp_path / "made"),
+        "butler_db_certificate": "{{ case.certificate }}",
+        "butler_db_certificate_key": "{{ case.key }}",
+        "__butler_db_makes_certificate": "{{ case.certificate | length == 0 }}",
+        "__butler_db_cluster": {"owner": "root"},
+        "__butler_db_certificates": str(tmp_path / "made"),
         "cases": cases,
     }
     loop = {"loop": "{{ cases }}", "loop_control": {"loop_var": "case"}}

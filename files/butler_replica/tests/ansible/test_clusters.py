@@ -1,4 +1,4 @@
-"""Which PostgreSQL cluster the role postgres uses: somebody else's is left alone, whatever it is called."""
+"""Which PostgreSQL cluster the role butler_db uses: somebody else's is left alone, whatever it is called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[4] / "roles/postgres/files/clusters.py"
+SCRIPT = Path(__file__).resolve().parents[4] / "roles/butler_db/files/clusters.py"
 MARK = "role postgres of dc2-replica"
 SETTINGS = "conf.d/dc2-replica.conf"
 WISH = {
@@ -131,7 +131,7 @@ REFUSED = {
         {"15/dc2_replica": 5544},
         [],
         {},
-        "a cluster 15/dc2_replica, which this project has not set up.*postgres_cluster",
+        "a cluster 15/dc2_replica, which this project has not set up.*butler_db_own_cluster",
     ),
     "main is asked for": (
         {"15/main": 5544},
@@ -143,7 +143,7 @@ REFUSED = {
         {"15/dc2_replica": 5544},
         ["15/dc2_replica"],
         {"version": "17"},
-        "postgres_version is 17, and the project's cluster is 15/dc2_replica.*pg_upgradecluster 15 dc2_replica",
+        "butler_db_version is 17, and the project's cluster is 15/dc2_replica.*pg_upgradecluster 15 dc2_replica",
     ),
     "a cluster that is not there": (
         {"15/main": 5544},

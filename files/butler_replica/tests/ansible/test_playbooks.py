@@ -62,14 +62,14 @@ def test_what_the_user_says_stands_above_the_defaults(tmp_path: Path, way: str, 
         else:
             hosts.setdefault(name, {}).update(content)
     (inventory / "hosts.yml").write_text(yaml.safe_dump(hosts))
-    show = {"ansible.builtin.debug": {"msg": "root={{ butler_repo_root }} of role={{ dc2_datasets_repo }}."}}
+    show = {"ansible.builtin.debug": {"msg": "root={{ butler_repo_root }}."}}
     role = str(PROJECT / "roles/replica")
     playbook = [{"hosts": "replica", "gather_facts": False, "roles": [role], "tasks": [show]}]
     (tmp_path / "show.yml").write_text(yaml.safe_dump(playbook))
     given = ["-e", "butler_repo_root=/extra"] if extra else []
     done = play(tmp_path, "-i", inventory, "show.yml", *given)
     found = "/extra" if extra else found
-    assert f"root={found} of role={found}." in done.stdout, done.stdout + done.stderr
+    assert f"root={found}." in done.stdout, done.stdout + done.stderr
 
 
 def test_the_link_to_the_plugins_leads_to_all_of_them() -> None:
@@ -108,10 +108,10 @@ def test_what_is_written_to_fstab(tmp_path: Path) -> None:
     mounts += [{"path": path, "src": "y", "fstype": "ext4", "opts": ""} for path in NAMES]
     note = {
         "ansible.builtin.set_fact": {
-            "noted": "{{ noted + [[__repo_data_options | join(','), __repo_data_fields[1]]] }}"
+            "noted": "{{ noted + [[__dc2_data_options | join(','), __dc2_data_fields[1]]] }}"
         },
         "loop": mounts,
-        "loop_control": {"loop_var": "__repo_data_mount"},
+        "loop_control": {"loop_var": "__dc2_data_mount"},
     }
     # A module for each mount would take most of the time.
     write = {
@@ -122,7 +122,7 @@ def test_what_is_written_to_fstab(tmp_path: Path) -> None:
         }
     }
     files = {"hosts": "localhost", "gather_facts": False, "vars": {"noted": []}, "tasks": [note, write]}
-    files["vars_files"] = [str(PROJECT / "roles/repo_data/vars/main.yml")]
+    files["vars_files"] = [str(PROJECT / "roles/dc2_data/vars/main.yml")]
     (tmp_path / "show.yml").write_text(yaml.safe_dump([files]))
     done = play(tmp_path, "show.yml")
     assert done.returncode == 0, done.stdout + done.stderr

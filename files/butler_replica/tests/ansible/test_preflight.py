@@ -52,11 +52,28 @@ REFUSED: dict[str, tuple[dict[str, object], str]] = {
         {"butler_repo_index_environment": ["environment"]},
         "butler_repo_index_environment names environment, which needs root",
     ),
+    "a registry of another kind": (
+        {"butler_db_sslmode": "on"},
+        "butler_db_sslmode is 'on': leave it empty, or say one of",
+    ),
+    "no number": ({"butler_db_port": "many"}, "butler_db_port is of type str: say a int"),
+    "no such filters": ({"dc2_filters": "some"}, "dc2_filters is 'some': say one of all, 2022"),
+    "a mount of nothing": (
+        {"dc2_data_mounts": [{"path": "/x", "fstype": "nfs"}]},
+        "dc2_data_mounts: lacks src",
+    ),
     "a variable of another name now": (
         {"butler_repo_profile": True},
-        "butler_repo_profile has another name now, butler_repo_index_environment",
+        "butler_repo_profile has another name now, butler_repo_index_environment: say [profile] there, or [].",
     ),
-    "another one": ({"butler_repo_data_folders": []}, "butler_repo_data_folders has become"),
+    "a role of another name now": (
+        {"postgres_settings": {"work_mem": "1GB"}},
+        "postgres_settings has another name now, butler_db_settings: give it under that name.",
+    ),
+    "a variable that stands once now": (
+        {"dc2_datasets_import_sets": []},
+        "dc2_datasets_import_sets has another name now, dc2_import_sets: give it under that name.",
+    ),
     "no room": ({"replica_disk_min_mb": 10**9}, "MB are free at"),
 }
 

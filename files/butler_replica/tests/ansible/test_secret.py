@@ -21,8 +21,8 @@ PROJECT = Path(__file__).resolve().parents[4]
 
 
 def have_secret(tmp_path: Path, secret: Path) -> subprocess.CompletedProcess[str]:
-    role = {"name": "postgres", "tasks_from": "secret"}
-    variables = {"postgres_secret_file": str(secret), "postgres_readers": ["alice"]}
+    role = {"name": "butler_db", "tasks_from": "secret"}
+    variables = {"butler_db_secret_file": str(secret), "butler_readers": ["alice"]}
     task = {"name": "Have it", "ansible.builtin.include_role": role, "vars": variables}
     playbook = tmp_path / "playbook.yml"
     playbook.write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tasks": [task]}]))

@@ -270,24 +270,22 @@ def role_options(role: str) -> dict[str, Any]:
 
 
 def test_the_role_takes_what_is_defined(specified: dict[str, Any]) -> None:
-    options = role_options("dc2_datasets")
+    options = role_options("dc2")
     for name, spec in (
-        ("dc2_datasets_import_sets", specified["butler_import"]["sets"]["options"]),
-        ("dc2_datasets_collections", specified["butler_chain"]["collections"]["options"]),
+        ("dc2_import_sets", specified["butler_import"]["sets"]["options"]),
+        ("dc2_collections", specified["butler_chain"]["collections"]["options"]),
     ):
         assert facts(options[name]["options"], "options") == facts(spec, "options")
-    assert set(options["dc2_datasets_collections"]["options"]) == {
-        option.name for option in options_of(Collection)
-    }
+    assert set(options["dc2_collections"]["options"]) == {option.name for option in options_of(Collection)}
 
 
 def test_choices_of_the_role_are_those_of_the_instrument_and_the_module(specified: dict[str, Any]) -> None:
-    options = role_options("dc2_datasets")
+    options = role_options("dc2")
     choices = {name: [str(one) for one in option.get("choices", ())] for name, option in options.items()}
     imsim = instrument_named("LSSTCam-imSim")
-    assert choices["dc2_datasets_filters"] == ["all", *imsim.filter_sets]
-    assert choices["dc2_datasets_focal_plane"] == list(imsim.focal_plane.field_angle)
-    assert choices["dc2_datasets_visit_system"] == specified["butler_visits"]["visit_system"]["choices"]
+    assert choices["dc2_filters"] == ["all", *imsim.filter_sets]
+    assert choices["dc2_focal_plane"] == list(imsim.focal_plane.field_angle)
+    assert choices["dc2_visit_system"] == specified["butler_visits"]["visit_system"]["choices"]
 
 
 # The package knows no playbook
@@ -398,18 +396,18 @@ LAST = ("chains", "prune")
 
 
 def test_tags_are_the_stages() -> None:
-    tasks = yaml.safe_load((PROJECT / "roles/dc2_datasets/tasks/main.yml").read_text())
+    tasks = yaml.safe_load((PROJECT / "roles/dc2/tasks/main.yml").read_text())
     assert tuple(tagged(tasks)) == (*STAGES, *LAST)
     # What all stages need runs under all of them.
     assert tuple(tasks[0]["tags"]) == (*STAGES, *LAST)
     default = next(option.default for option in options_of(ImportSet) if option.name == "stage")
-    handled = yaml.safe_load((PROJECT / "roles/dc2_datasets/vars/main.yml").read_text())
-    assert f"{{'stage': '{default}'}}" in handled["__dc2_datasets_stage_sets"]
+    handled = yaml.safe_load((PROJECT / "roles/dc2/vars/main.yml").read_text())
+    assert f"{{'stage': '{default}'}}" in handled["__dc2_stage_sets"]
 
 
 def test_a_set_without_a_stage_has_that_of_the_definition() -> None:
     sets = [{"name": "one"}, {"name": "two", "stage": "raw"}]
-    given = {"dc2_datasets_import_sets": sets, "__dc2_datasets_stage": "products"}
+    given = {"dc2_import_sets": sets, "__dc2_stage": "products"}
     told = subprocess.run(
         [
             *(
@@ -425,8 +423,8 @@ def test_a_set_without_a_stage_has_that_of_the_definition() -> None:
                 "-m",
                 "debug",
             ),
-            *("-a", "var=__dc2_datasets_stage_sets", "-e", json.dumps(given)),
-            *("-e", f"@{PROJECT}/roles/dc2_datasets/vars/main.yml"),
+            *("-a", "var=__dc2_stage_sets", "-e", json.dumps(given)),
+            *("-e", f"@{PROJECT}/roles/dc2/vars/main.yml"),
         ],
         env={
             **os.environ,
@@ -456,16 +454,36 @@ def test_the_table_of_stages_has_all_of_them_in_their_order() -> None:
     ]
 
 
+def variables() -> set[str]:
+    files = [*PROJECT.glob("group_vars/**/*.yml"), *PROJECT.glob("roles/*/defaults/main.yml")]
+    return {name for path in files for name in yaml.safe_load(path.read_text()) or ()}
+
+
+def test_a_variable_with_another_name_now_has_one_that_is_there() -> None:
+    table = yaml.safe_load((PROJECT / "roles/preflight/vars/main/renamed.yml").read_text())
+    rows = table["__preflight_renamed"]
+    assert {row["new"] for row in rows} <= variables()
+    old = [row["old"] for row in rows]
+    assert not {*old} & variables()
+    assert len(old) == len({*old})
+
+
+def test_preflight_knows_the_specification_of_every_role() -> None:
+    described = yaml.safe_load((PROJECT / "roles/preflight/vars/main/described.yml").read_text())
+    specs = PROJECT.glob("roles/*/meta/argument_specs.yml")
+    assert described["__preflight_roles"] == sorted(path.parents[1].name for path in specs)
+
+
 # Documentation
 
 
 def test_documentation_names_no_variable_that_is_not_there() -> None:
-    known = {"postgres_found", "lsst_stack_ready", "lsst_stack_lacks", "dc2_replica"}
+    known = {"butler_db_found", "lsst_stack_ready", "lsst_stack_lacks", "dc2_replica"}
     for pattern in ("group_vars/**/*.yml", "roles/*/defaults/main.yml", "roles/*/vars/main.yml"):
         for path in PROJECT.glob(pattern):
             known |= set(yaml.safe_load(path.read_text()) or ())
     known |= {path.name for path in (PROJECT / "roles").iterdir()}
-    prefix = "butler_db|butler_repo|dc2|lsst_stack|postgres|replica"
+    prefix = "butler_db|butler_repo|dc2|lsst_stack|postgres|preflight|replica"
     variable = re.compile(rf"`((?:{prefix})_[a-z_]+|butler_readers|confirm_[a-z]+)[`:]")
     named = {name: page for page in PAGES for name in variable.findall(page.read_text())}
     assert {name: page for name, page in named.items() if name not in known and not name.endswith("_")} == {}
