@@ -229,6 +229,7 @@ class DatasetsByRef(PlannedDatasets):
                 source,
                 lambda: f"{first.datasetType.name} {data_id_text(first.dataId)} in run {first.run}",
             )
+        self._check_accepted(first.datasetType.name, first.dataId.get("instrument"), lambda: first)
         formatter = record.formatter or self._default_formatter(first)
         check_artifact(self._export.path, recorded, formatter)
         return _Artifact(refs, Transferable(target, source, size), recorded, formatter)

@@ -101,6 +101,7 @@ class PlannedDatasets(abc.ABC):
 
         self._formatters: dict[tuple[str, Any], str] = {}
         self._extensions: dict[str, str] = {}
+        self._accepted: set[tuple[str, Any]] = set()
         self.present = 0
         """Datasets that the repository has already."""
 
@@ -269,6 +270,19 @@ class PlannedDatasets(abc.ABC):
         if key not in self._formatters:
             self._formatters[key] = internals.default_formatter(self._butler, ref)
         return self._formatters[key]
+
+    def _check_accepted(self, name: str, instrument: Any, ref: Callable[[], DatasetRef]) -> None:
+        """Refuse a dataset that the datastore is not to take; its type and instrument decide."""
+        if (name, instrument) in self._accepted:
+            return
+        self._accepted.add((name, instrument))
+        if not internals.accepts(self._butler, ref()):
+            raise ExportError(
+                self._export.path,
+                f"has artifacts of {name}, which the datastore of the repository does not take "
+                "(datastore.constraints in its butler.yaml).",
+                remedy="Correct it there, or leave them out of a copy of the export.",
+            )
 
     def _bad_data_id(
         self, block: DatasetBlock, number: int, data_id: Any, names: Sequence[str], error: Exception

@@ -144,6 +144,7 @@ class StagedDatasets(PlannedDatasets):
             found: list[FoundArtifact | None] = [None] * len(part.chunk.paths)
             if wanted := are_wanted(part, self._states):
                 self._look(part, wanted, found, lost, changes)
+                self._check_taken(part, wanted, found)
             self._artifacts.add(found)
             self._tell((self._export.n_datasets + part.number) // 2)
         self.inserted = +self.inserted
@@ -180,6 +181,21 @@ class StagedDatasets(PlannedDatasets):
                 state = self._count_bare(part.block.number)
                 changes[state].append(number)
                 self._states[number] = state
+
+    def _check_taken(self, part: Part, wanted: list[bool], found: list[FoundArtifact | None]) -> None:
+        """Refuse artifacts that the datastore does not take."""
+        columns, names = part.columns(), part.block.names
+        kind = self._parts.groups[part.block.number][0]
+        instruments = columns[names.index("instrument")] if "instrument" in names else None
+        for n, artifact in enumerate(part.chunk.artifact_of_each()):
+            one = found[artifact]
+            if wanted[n] and one is not None and one.size is not None:
+                instrument = None if instruments is None else instruments[n]
+                self._check_accepted(
+                    kind,
+                    instrument,
+                    lambda n=n: self._parts.ref(part.dataset(columns, n)),  # type: ignore[misc]
+                )
 
     def _note_found(self, source: str, is_new: bool) -> None:
         if self._options.transfer == "none":

@@ -8,8 +8,8 @@ export, nor record a formatter that cannot be imported here, nor say which of
 many ids a registry knows.
 
 ``Butler._datastore``
-    The datastore. Its ``root``, ``templates``, ``knows_these`` and
-    ``import_records`` are used; the public ``Butler.ingest`` overwrites
+    The datastore. Its ``root``, ``templates``, ``constraints``, ``knows_these``
+    and ``import_records`` are used; the public ``Butler.ingest`` overwrites
     artifacts that are in place, deletes them when it fails, and imports the
     formatter's class.
 ``FileDatastore.name``, ``FileDatastore._table.name``
@@ -103,6 +103,7 @@ __all__ = [
     "State",
     "TemplatePaths",
     "UnsupportedError",
+    "accepts",
     "advisory_lock",
     "artifact_path",
     "associate",
@@ -129,6 +130,7 @@ __all__ = [
 ]
 
 from .datasets import (
+    accepts,
     associate,
     datastore_root,
     default_formatter,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "accepts",
     "associate",
     "datastore_root",
     "default_formatter",
@@ -17,9 +18,10 @@ __all__ = [
     "template_path",
 ]
 
+import contextlib
 import itertools
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +60,29 @@ def file_datastore(butler: Butler) -> FileDatastore:
     datastore = getattr(butler, "_datastore", None)
     if not isinstance(datastore, FileDatastore) or not datastore.root.isLocal:
         raise RepositoryError(
-            f"{butler}: artifacts can be imported into a datastore of local files only; "
-            f"this repository has {type(datastore).__name__}."
+            f"The datastore of this repository is a {type(datastore).__name__} "
+            f"({', '.join(getattr(datastore, 'names', ()))}); only a FileDatastore in a local folder is supported. "
+            "Use the stock butler for it, or another repository."
         )
     return datastore
+
+
+def accepts(butler: Butler, ref: DatasetRef) -> bool:
+    """Say whether the datastore takes a dataset by the constraints that are configured for it.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ref : `lsst.daf.butler.DatasetRef`
+        A dataset; its type and instrument decide.
+
+    Returns
+    -------
+    accepted : `bool`
+        Whether it does.
+    """
+    return file_datastore(butler).constraints.isAcceptable(ref)
 
 
 def datastore_root(butler: Butler) -> Path:
@@ -253,7 +274,23 @@ def insert_datasets(butler: Butler, refs: Sequence[DatasetRef]) -> None:
     """
     # The butler looks for datasets that are there in a temporary table, unless told that they are new.
     options = {} if supports_temporary_tables(butler) else {"assume_new": True}
-    butler._registry._importDatasets(refs, expand=has_obscore(butler), **options)  # type: ignore[attr-defined]
+    with _obscore_errors(butler):
+        butler._registry._importDatasets(refs, expand=has_obscore(butler), **options)  # type: ignore[attr-defined]
+
+
+@contextlib.contextmanager
+def _obscore_errors(butler: Butler) -> Iterator[None]:
+    """Say of what the ObsCore table cannot make a row that it is that: any lack of its configuration shows here."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        if not has_obscore(butler):
+            raise
+        raise RepositoryError(
+            f"The ObsCore table of this repository takes no row of a dataset: {type(error).__name__}: {error}. Its "
+            "configuration (config:obscore.json in the table butler_attributes) does not fit; the stock butler "
+            "cannot insert the dataset either."
+        ) from error
 
 
 def has_obscore(butler: Butler) -> bool:
@@ -286,7 +323,8 @@ def associate(butler: Butler, collection: str, refs: Sequence[DatasetRef]) -> No
     """
     if has_obscore(butler):
         refs = [ref.expanded(butler.registry.expandDataId(ref.dataId)) for ref in refs]
-    butler.registry.associate(collection, refs)
+    with _obscore_errors(butler):
+        butler.registry.associate(collection, refs)
 
 
 def insert_artifact_records(butler: Butler, records: Mapping[uuid.UUID, tuple[str, str, str, int]]) -> None:

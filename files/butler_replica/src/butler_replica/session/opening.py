@@ -140,9 +140,14 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
             raise RepositoryError(
                 f"{repo}: the registry cannot be opened: {str(error).rstrip('.')}."
             ) from error
+        except ImportError as error:
+            raise RepositoryError(
+                f"{repo}: what its butler.yaml or its registry names is not installed here: {error}. Install the "
+                "package that has it beside lsst-daf-butler, or correct butler.yaml."
+            ) from error
         except (RuntimeError, LookupError, ValueError, TypeError, OSError) as error:
             raise RepositoryError(
-                f"{repo}: cannot be opened as a Butler repository: {error}. See its butler.yaml."
+                f"{repo}: cannot be opened as a Butler repository: {str(error).rstrip('.')}. See its butler.yaml."
             ) from error
 
 
