@@ -15,16 +15,18 @@ from .. import internals
 from ..artifacts.transfer import Transfer
 from ..collections.chains import ChainResult, apply_chains
 from ..errors import ConflictError
-from .datasets import Transferable
+from .datasets import PlannedDatasets, Transferable
 from .file_plan import FilePlan
 
-_TOLD = 1_000
+_REPORT_EVERY = 1_000
 """Artifacts between two calls of ``tell``."""
 
 
 def apply_plan(
     butler: Butler,
     plan: FilePlan,
+    way: PlannedDatasets,
+    *,
     transfer_mode: str,
     chains: Sequence[ChainResult] = (),
     tell: Callable[[int], None] = lambda _: None,
@@ -43,6 +45,8 @@ def apply_plan(
         A writeable butler of a repository whose lock is held.
     plan : `FilePlan`
         What there is to do.
+    way : `~butler_replica.imports.datasets.PlannedDatasets`
+        How it is done for the datasets.
     transfer_mode : `str`
         How artifacts are brought, a ``TransferMode`` of `butler_replica.options`.
     chains : `~collections.abc.Sequence` [ `~butler_replica.collections.chains.ChainResult` ], optional
@@ -63,16 +67,16 @@ def apply_plan(
     registered. Where the database is out of reach, dataset types stay, and the
     next run takes them.
     """
-    transfer = Transfer(transfer_mode, internals.datastore_root(butler), plan.datasets.sources)
+    transfer = Transfer(transfer_mode, internals.datastore_root(butler), way.sources)
     if transfer.needs_space:
-        transfer.check_space(plan.datasets.transferables())
+        transfer.check_space(way.transferables())
     made: list[str] = []
     committing = False
     try:
-        transfer.run(_counted(plan.datasets.transferables(), tell))
-        _register(butler, plan.dataset_types, made)
-        with plan.datasets.transaction():
-            _insert(butler, plan)
+        transfer.run(_counted(way.transferables(), tell))
+        _register(butler, plan.definitions.dataset_types, made)
+        with way.transaction():
+            _insert(butler, plan, way)
             apply_chains(butler, chains)
             committing = True
     except BaseException as error:
@@ -94,7 +98,7 @@ def apply_plan(
 
 def _counted(artifacts: Iterable[Transferable], tell: Callable[[int], None]) -> Iterator[Transferable]:
     for number, artifact in enumerate(artifacts):
-        if number % _TOLD == 0:
+        if number % _REPORT_EVERY == 0:
             tell(number)
         yield artifact
 
@@ -126,17 +130,17 @@ def _take_back(butler: Butler, made: Sequence[str]) -> None:
                 butler.registry.removeDatasetType(name)
 
 
-def _insert(butler: Butler, plan: FilePlan) -> None:
-    for collection in plan.collections:
+def _insert(butler: Butler, plan: FilePlan, way: PlannedDatasets) -> None:
+    for collection in plan.definitions.collections:
         butler.collections.register(collection.name, collection.type, doc=collection.doc)
-    for name, doc in plan.docs.items():
+    for name, doc in plan.definitions.docs.items():
         butler.registry.setCollectionDocumentation(name, doc)
     for element, records in plan.dimension_records.items():
         butler.registry.insertDimensionData(element, *records, skip_existing=True)
-    plan.datasets.insert()
-    plan.datasets.insert_artifact_records()
-    for collection_name, refs in plan.tags.items():
+    way.insert()
+    way.insert_artifact_records()
+    for collection_name, refs in plan.associations.tags.items():
         internals.associate(butler, collection_name, refs)
-    for collection_name, certifications in plan.certifications.items():
+    for collection_name, certifications in plan.associations.certifications.items():
         for timespan, refs in certifications:
             butler.registry.certify(collection_name, refs, timespan)

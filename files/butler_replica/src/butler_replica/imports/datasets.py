@@ -64,6 +64,37 @@ class Transferable(NamedTuple):
 
 
 @dataclass(frozen=True)
+class DatasetFacts:
+    """What importing one export changes in the datasets of a repository."""
+
+    present: int
+    """Datasets that the repository has already."""
+
+    inserted: dict[tuple[str, str], int]
+    """Number of new datasets by dataset type and run."""
+
+    stored: int
+    """Datasets whose artifact is put into the datastore."""
+
+    artifacts_added: int
+    """Those of them that the repository has already."""
+
+    artifacts_renewed: int
+    """Those that the repository has stored already, but whose artifact was no longer where it has it."""
+
+    n_missing: int
+    """Datasets whose artifact is missing."""
+
+    missing: tuple[MissingArtifact, ...]
+    """The first of them."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether there is anything to insert."""
+        return bool(self.inserted or self.stored)
+
+
+@dataclass(frozen=True)
 class DatasetContext:
     """What datasets are planned with."""
 
@@ -130,10 +161,17 @@ class PlannedDatasets(abc.ABC):
         """Where artifacts may come from."""
         return self._context.finder.roots
 
-    @property
-    def changed(self) -> bool:
-        """Whether there is anything to insert."""
-        return bool(self.inserted or self.stored)
+    def facts(self) -> DatasetFacts:
+        """Return what `compare` has found."""
+        return DatasetFacts(
+            self.present,
+            dict(self.inserted),
+            self.stored,
+            self.artifacts_added,
+            self.artifacts_renewed,
+            self.n_missing,
+            tuple(self.missing),
+        )
 
     @abc.abstractmethod
     def require_records(self) -> None:
@@ -192,15 +230,14 @@ class PlannedDatasets(abc.ABC):
                 "of this file was imported.",
                 *examples,
                 "Are the folder of the artifacts and the rewriting of prefixes right? The policies 'skip' and "
-                f"'register' go on without them.{self._outside_remedy()}",
+                f"'register' go on without them. {self.outside_notice}".rstrip(),
             )
-
-    def _outside_remedy(self) -> str:
-        return f" {self.outside_notice}" if self.outside else ""
 
     @property
     def outside_notice(self) -> str:
-        """What to do about artifacts that may not be taken."""
+        """What to do about artifacts that may not be taken; empty where there are none."""
+        if not self.outside:
+            return ""
         return (
             f"{self.outside} artifacts lie outside {self._context.finder.roots}; if they are to be taken, "
             "name their folder as a further root (--root DIR, roots)."

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["FileResult", "ImportResult", "import_exports"]
+__all__ = ["import_exports"]
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
-from rich.table import Table
 
 from .. import internals
 from ..artifacts.listing import Listing
@@ -23,168 +19,13 @@ from ..exports.files import find_exports
 from ..exports.model import ExportFile
 from ..options import ImportOptions
 from ..progress import Progress, Report
-from ..results import Difference, Result
 from ..session.writing import OpenRepository, opened
 from ..sets import parse_options
-from ..wording import visible
 from .apply import apply_plan
-from .datasets import LISTED, MissingArtifact
 from .file_plan import FilePlan
-from .plan import make_plan
+from .import_result import ImportResult
+from .plan import planned
 from .ways import STAGED_FROM, Ways
-
-
-@dataclass
-class FileResult:
-    """What importing one export file did, or would do."""
-
-    path: str
-    found: int
-    inserted: int
-    present: int
-    missing: int
-    stored: int
-    """Datasets whose artifact was put into the datastore."""
-
-    artifacts_added: int
-    """Datasets among them that were registered before, without artifact."""
-
-    artifacts_renewed: int
-    """Datasets among them that were stored before, and whose artifact was lost, or lay elsewhere."""
-
-    dimension_records: int
-    """New dimension records."""
-
-    dataset_types: list[str]
-    collections: list[str]
-    associations: int
-    """New associations with TAGGED and CALIBRATION collections."""
-
-    associations_dropped: int
-    """Associations of datasets that were left out."""
-
-    notices: list[str]
-    changed: bool
-
-
-@dataclass
-class ImportResult(Result):
-    """What an import did, or would do."""
-
-    dry_run: bool = False
-    files: list[FileResult] = field(default_factory=list)
-    chains: dict[str, list[str]] = field(default_factory=dict)
-    """Children of the chains that were made or completed."""
-
-    open_chains: dict[str, list[str]] = field(default_factory=dict)
-    """Children that chains of the exports lack, because there is no such collection yet."""
-
-    missing: list[MissingArtifact] = field(default_factory=list)
-    """The first of the missing artifacts."""
-
-    inserted: dict[tuple[str, str], int] = field(default_factory=dict)
-    """New datasets by dataset type and run."""
-
-    note: str = ""
-    """What the user has to say of the exports."""
-
-    @property
-    def changed(self) -> bool:
-        """Whether the repository was changed, or would be."""
-        return bool(self.chains) or any(file.changed for file in self.files)
-
-    def total(self, name: str) -> int:
-        """Sum a count over all files.
-
-        Parameters
-        ----------
-        name : `str`
-            A count of `FileResult`.
-
-        Returns
-        -------
-        total : `int`
-            Its sum.
-        """
-        return sum(getattr(file, name) for file in self.files)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the result as plain JSON data."""
-        return {
-            "dry_run": self.dry_run,
-            "datasets": {
-                name: self.total(name)
-                for name in ("found", "inserted", "present", "missing", "stored", "artifacts_added")
-            },
-            "artifacts_renewed": self.total("artifacts_renewed"),
-            "dimension_records": self.total("dimension_records"),
-            "associations": self.total("associations"),
-            "associations_dropped": self.total("associations_dropped"),
-            "files": [asdict(file) for file in self.files],
-            "chains": self.chains,
-            "open_chains": self.open_chains,
-            "missing": [missing._asdict() for missing in self.missing],
-            "inserted": [
-                {"dataset_type": kind, "run": run, "count": count}
-                for (kind, run), count in sorted(self.inserted.items())
-            ],
-        }
-
-    def differences(self) -> Iterator[Difference]:
-        """See `.Result.differences`."""
-        lines = [
-            visible(f"{kind} in {run}: {count} datasets")
-            for (kind, run), count in sorted(self.inserted.items())
-        ]
-        for file in self.files:
-            lines += [visible(f"dataset type {name}") for name in file.dataset_types]
-            lines += [visible(f"collection {name}") for name in file.collections]
-        for label in ("dimension_records", "artifacts_added", "artifacts_renewed", "associations"):
-            if count := self.total(label):
-                lines.append(f"{label.replace('_', ' ')}: {count}")
-        lines += [visible(f"chain {name} -> {', '.join(children)}") for name, children in self.chains.items()]
-        yield Difference("repository", "", "\n".join(lines) + "\n", "repository with the exports")
-
-    def show(self, console: Console) -> None:
-        """Print the result for a reader."""
-        title = "Would be imported" if self.dry_run else "Imported"
-        if self.note:
-            console.print(visible(self.note), markup=False, highlight=False, soft_wrap=True)
-        table = Table(title=f"{title}: {len(self.files)} export files", title_justify="left")
-        table.add_column("dataset type")
-        table.add_column("run")
-        table.add_column("inserted", justify="right")
-        for (kind, run), count in sorted(self.inserted.items()):
-            table.add_row(kind, run, f"{count:,}")
-        if self.inserted:
-            console.print(table)
-        else:
-            console.print(f"{title}: no new dataset, from {len(self.files)} export files.")
-        console.print(
-            f"Datasets: {self.total('found'):,} found, {self.total('inserted'):,} inserted, "
-            f"{self.total('present'):,} present, {self.total('missing'):,} without artifact. "
-            f"Artifacts: {self.total('stored'):,}. Dimension records: {self.total('dimension_records'):,}."
-        )
-        if dropped := self.total("associations_dropped"):
-            console.print(
-                f"Associations: {self.total('associations'):,}; {dropped:,} left out, whose datasets are not here."
-            )
-        if renewed := self.total("artifacts_renewed"):
-            console.print(f"{renewed:,} of these artifacts were no longer where the repository had them.")
-        for missing in self.missing[:10]:
-            console.print(
-                f"  missing: {missing.path} ({missing.reason})", markup=False, highlight=False, soft_wrap=True
-            )
-        if (more := self.total("missing") - 10) > 0:
-            console.print(f"  and {more:,} more")
-        for name, children in self.open_chains.items():
-            console.print(
-                f"  open: chain {name} waits for {', '.join(children)}", markup=False, soft_wrap=True
-            )
-        for notice in dict.fromkeys(notice for file in self.files for notice in file.notices):
-            console.print(f"  {notice}", markup=False, soft_wrap=True)
-        if not self.changed:
-            console.print("Nothing changed.")
 
 
 def import_exports(
@@ -333,70 +174,36 @@ class _Importer:
         return self.result
 
     def _import(self, export: ExportFile, comparing: Callable[[int], None], work: _Work, number: int) -> None:
-        plan = make_plan(self._butler, export, self._options, self._listing, ways=self._ways, tell=comparing)
-        try:
+        with planned(self._butler, export, self._options, self._listing, ways=self._ways, tell=comparing) as (
+            plan,
+            way,
+        ):
             chains = self._plan_chains(plan, {n: c.doc for n, c in export.collections.items()})
             if plan.changed and not self._dry_run:
                 writing = partial(work.writing, number, plan.datasets.stored)
                 writing(0)
-                apply_plan(self._butler, plan, self._options.transfer, chains, writing)
+                apply_plan(
+                    self._butler,
+                    plan,
+                    way,
+                    transfer_mode=self._options.transfer,
+                    chains=chains,
+                    tell=writing,
+                )
             elif not self._dry_run:
                 apply_chains(self._butler, chains)
-        finally:
-            plan.datasets.close()
-        if notice := self._ways.notice(export.n_datasets):
-            plan.notices.append(notice)
-        if plan.datasets.outside:
-            plan.notices.append(plan.datasets.outside_notice)
-        self._note(plan)
-        self._note_chains(chains, plan.chains)
-
-    def _note(self, plan: FilePlan) -> None:
-        result = self.result
-        datasets = plan.datasets
-        for (kind, run), count in datasets.inserted.items():
-            result.inserted[kind, run] = result.inserted.get((kind, run), 0) + count
-        result.missing += datasets.missing[: max(0, LISTED - len(result.missing))]
-        associations = sum(len(refs) for refs in plan.tags.values()) + sum(
-            len(refs) for groups in plan.certifications.values() for _, refs in groups
-        )
-        result.files.append(
-            FileResult(
-                path=str(plan.export),
-                found=plan.found,
-                inserted=datasets.inserted.total(),
-                present=datasets.present,
-                missing=datasets.n_missing,
-                stored=datasets.stored,
-                artifacts_added=datasets.artifacts_added,
-                artifacts_renewed=datasets.artifacts_renewed,
-                dimension_records=sum(len(records) for records in plan.dimension_records.values()),
-                dataset_types=[kind.name for kind in plan.dataset_types],
-                collections=[item.name for item in plan.collections],
-                associations=associations,
-                associations_dropped=plan.associations_dropped,
-                notices=plan.notices,
-                changed=plan.changed,
-            )
-        )
+        self.result.add(plan)
+        self.result.add_chains(chains, plan.definitions.chains)
 
     def _plan_chains(self, plan: FilePlan, docs: Mapping[str, str | None]) -> list[ChainResult]:
-        """Say which chains are made or completed; children that are not there yet stay open."""
+        """Return which chains are made or completed; children that are not there yet stay open."""
         if self._collections is None or not self._dry_run:
             self._collections = Collections.of(self._butler)
         try:
-            for item in plan.collections:
+            for item in plan.definitions.collections:
                 self._collections.types.setdefault(item.name, item.type)
-            for name, children in plan.chains.items():
+            for name, children in plan.definitions.chains.items():
                 self._collections.ask(name, children, docs.get(name), reorder=False)
             return self._collections.complete()
         except ConflictError as error:
             raise ConflictError(f"{plan.export}: {error}") from error
-
-    def _note_chains(self, chains: Iterable[ChainResult], named: Container[str]) -> None:
-        result = self.result
-        result.chains.update({chain.name: list(chain.after) for chain in chains if chain.changed})
-        for chain in chains:
-            if chain.name in named or chain.name in result.open_chains:
-                result.open_chains[chain.name] = list(chain.open)
-        result.open_chains = {name: missing for name, missing in result.open_chains.items() if missing}

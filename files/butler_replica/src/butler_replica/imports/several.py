@@ -16,7 +16,8 @@ from ..options import ImportSet
 from ..progress import Progress
 from ..results import Difference, Result
 from ..sets import parse_sets
-from .importer import ImportResult, import_exports
+from .import_result import ImportResult
+from .importer import import_exports
 
 
 @dataclass
