@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from lsst.daf.butler import Butler, CollectionType
+from lsst.daf.butler import Butler, CollectionType, Timespan
 
 from butler_replica.errors import ArtifactError, ConflictError, ExportError, RepositoryError
 from butler_replica.imports.importer import import_exports
@@ -278,6 +278,60 @@ def test_dry_run_changes_nothing(repository: Repository, exported: Path) -> None
     assert (tree(repository.root), registry_tables(repository)) == (before, rows)
     done = import_exports(repository, [exported])
     assert done.to_dict() == {**result.to_dict(), "dry_run": False}
+
+
+LOST: dict[str, tuple[Callable[[Butler], object], str]] = {
+    "documentation": (
+        lambda butler: butler.registry.setCollectionDocumentation("best", None),
+        "documentation of collection best",
+    ),
+    "tags": (
+        lambda butler: butler.registry.disassociate("best", butler.query_datasets("flat", "best")),
+        "associations: 2",
+    ),
+    "certifications": (
+        lambda butler: butler.registry.decertify("calib", "bias", Timespan(None, None)),
+        "associations: 4",
+    ),
+    "datasets": (
+        lambda butler: butler.pruneDatasets(
+            butler.query_datasets("flat", "run/flat"), purge=True, unstore=True, disassociate=True
+        ),
+        "flat in run/flat: 4 datasets",
+    ),
+    "artifacts": (
+        lambda butler: butler.pruneDatasets(
+            butler.query_datasets("flat", "run/flat"), unstore=True, disassociate=False
+        ),
+        "artifacts added: 4",
+    ),
+    "children": (
+        lambda butler: butler.collections.redefine_chain("all", ["best"]),
+        "chain all -> best, calib, run/bias, run/flat",
+    ),
+}
+"""Ways to lose something that an export has, and how an import shows that it comes back."""
+
+
+@pytest.mark.parametrize(
+    ("lost", "staged_from"), [*((lost, 1_000) for lost in LOST), ("datasets", 0), ("artifacts", 0)]
+)
+def test_a_dry_run_shows_what_an_import_then_does(
+    make_repository: Callable[..., Repository], exported: Path, lost: str, staged_from: int
+) -> None:
+    """Whatever it is that changes: no import changes anything without a line that says so."""
+    repository = make_repository("sqlite")
+    import_exports(repository, [exported])
+    whole = registry_tables(repository)
+    lose, line = LOST[lost]
+    lose(Butler.from_config(repository.root, writeable=True))
+    assert registry_tables(repository) != whole
+    shown = import_exports(repository, [exported], dry_run=True, staged_from=staged_from)
+    assert shown.changed
+    assert line in shown.diff()[0]["after"].splitlines()
+    done = import_exports(repository, [exported], staged_from=staged_from)
+    assert (done.to_dict(), done.diff()) == ({**shown.to_dict(), "dry_run": False}, shown.diff())
+    assert registry_tables(repository) == whole
 
 
 class TestChains:
