@@ -20,6 +20,7 @@ from lsst.daf.butler import Butler, CollectionType, Config
 
 pytest.register_assert_rewrite("kit")
 
+from kit import PROJECT
 from kit.repositories import Repository, add_datasets, certify
 from kit.servers import PostgresServer, temporary_server
 from kit.surroundings import pytest_collection_modifyitems, pytest_configure, pytest_terminal_summary
@@ -157,7 +158,7 @@ def repository(make_repository: Callable[..., Repository], backend: str) -> Repo
 def shared_exports() -> Path:
     """Folder with real export files: ``DC2_SHARED``, or ``../shared/exports`` beside the checkout."""
     given = os.environ.get("DC2_SHARED")
-    folder = Path(given) if given else Path(__file__).resolve().parents[4] / "shared" / "exports"
+    folder = Path(given) if given else PROJECT.parent / "shared" / "exports"
     if not folder.is_dir():
         pytest.skip(f"No real export files in {folder}; DC2_SHARED can name their folder.")
     return folder

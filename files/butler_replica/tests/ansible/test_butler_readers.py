@@ -13,7 +13,8 @@ import sqlalchemy
 import yaml
 from lsst.daf.butler import Butler, DatasetType
 
-from kit.playbooks import PROJECT, play, said
+from kit import PROJECT
+from kit.playbooks import play, said
 
 pytestmark = pytest.mark.postgres
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kit.playbooks import PROJECT, play, said
+from kit import PROJECT
+from kit.playbooks import play, said
 
 pytestmark = [
     pytest.mark.slow,

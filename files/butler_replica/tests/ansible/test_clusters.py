@@ -9,11 +9,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[4] / "roles/butler_db/files/clusters.py"
+from kit import PROJECT
+
+SCRIPT = PROJECT / "roles/butler_db/files/clusters.py"
 MARK = "role postgres of dc2-replica"
 SETTINGS = "conf.d/dc2-replica.conf"
 WISH = {

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kit.playbooks import PROJECT, copied, play
+from kit import PROJECT
+from kit.playbooks import copied, play
 
 pytest.importorskip("ansible")
 

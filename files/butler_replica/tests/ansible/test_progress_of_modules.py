@@ -17,6 +17,7 @@ import sqlalchemy
 import yaml
 
 from butler_replica.imports.importer import import_exports
+from kit import PROJECT
 from kit.exports import write_raws
 from kit.importers import TIMEOUT, folder, group, imported, sessions, wait_until
 from kit.sameness import assert_same
@@ -24,7 +25,6 @@ from kit.sameness import assert_same
 pytest.importorskip("ansible")
 pytestmark = [pytest.mark.slow, pytest.mark.postgres]
 
-PROJECT = Path(__file__).resolve().parents[4]
 EXPORTS, DATASETS = 12, 240
 
 

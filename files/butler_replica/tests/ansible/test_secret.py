@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kit import PROJECT
+
 pytest.importorskip("ansible")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(os.geteuid() != 0, reason="only root makes passwords of the server"),
 ]
-
-PROJECT = Path(__file__).resolve().parents[4]
 
 
 def have_secret(tmp_path: Path, secret: Path) -> subprocess.CompletedProcess[str]:

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 import butler_replica
-from kit.playbooks import PROJECT, inventory, play, said
+from kit import PROJECT
+from kit.playbooks import inventory, play, said
 
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow

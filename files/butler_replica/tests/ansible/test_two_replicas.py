@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kit.playbooks import PROJECT, inventory, play, said
+from kit import PROJECT
+from kit.playbooks import inventory, play, said
 
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow

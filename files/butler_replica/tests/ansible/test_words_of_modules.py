@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+from kit import PROJECT
 from kit.exports import write_raws
 from kit.repositories import Repository
 
 pytest.importorskip("ansible")
 pytestmark = pytest.mark.slow
 
-PROJECT = Path(__file__).resolve().parents[4]
 SECRET = "s3cr3t%2Fw0rd"
 
 

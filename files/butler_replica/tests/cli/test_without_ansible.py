@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from lsst.daf.butler import Butler, CollectionType
 
 from butler_replica.cli import main
+from kit import PROJECT
 
 
 def run(*arguments: object, given: str = "", status: int = 0) -> str:
@@ -93,7 +94,7 @@ def test_a_configuration_that_is_none(work: Path, text: str, message: str) -> No
 
 def test_templates_of_the_project_are_left_to_ansible(work: Path) -> None:
     """In one sentence, with the key and a remedy, from the file that users have."""
-    described = Path(__file__).resolve().parents[4] / "group_vars/dc2_replica/dc2.yml"
+    described = PROJECT / "group_vars/dc2_replica/dc2.yml"
     refused = run("verify", work, "--sets", described, status=1)
     assert f"{described}: dc2_import_sets[skymap].exports[1] is '{{{{ dc2_data_root }}}}/" in refused
     assert "--tags verify" in refused

@@ -39,10 +39,10 @@ from butler_replica.repository.access import ensure_credentials, ensure_index_en
 from butler_replica.repository.making import ensure_repository
 from butler_replica.results import Result
 from butler_replica.sample import make_sample
+from kit import PROJECT
 
 pytest.importorskip("ansible")
 
-PROJECT = Path(__file__).resolve().parents[4]
 MODULES = PROJECT / "plugins/modules"
 
 VERBS: dict[str, tuple[Callable[..., Any], ...]] = {

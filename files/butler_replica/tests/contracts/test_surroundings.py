@@ -11,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from kit import PACKAGE
+
 pytestmark = pytest.mark.slow
 
-TESTS = Path(__file__).resolve().parents[1]
+TESTS = PACKAGE / "tests"
 SAYS_WHICH_SIGNALS = """\
 import subprocess, sys
 import pytest

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from kit import PACKAGE
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["--by-ref", "--staged"])
@@ -16,7 +18,7 @@ def test_mutated_exports(tmp_path: Path, way: str) -> None:
 
     ``python attacks/fuzz_exports.py --count 1000`` tries more.
     """
-    script = Path(__file__).resolve().parents[2] / "attacks/fuzz_exports.py"
+    script = PACKAGE / "attacks/fuzz_exports.py"
     done = subprocess.run(
         [sys.executable, script, "--count", "10", "--seed", "1", way, "--keep", tmp_path],
         capture_output=True,

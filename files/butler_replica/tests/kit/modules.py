@@ -12,14 +12,15 @@ import io
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import ansible.module_utils
 from ansible.module_utils.testing import patch_module_args
 
-PLUGINS = Path(__file__).resolve().parents[4] / "plugins"
+from kit import PROJECT
+
+PLUGINS = PROJECT / "plugins"
 
 _LOADED: dict[str, ModuleType] = {}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[4]
+from kit import PROJECT
 
 
 def play(folder: Path, *arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:

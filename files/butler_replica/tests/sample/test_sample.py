@@ -29,6 +29,7 @@ from butler_replica.imports.importer import import_exports
 from butler_replica.sample import SampleResult, make_sample
 from butler_replica.sample.build import MANIFEST
 from butler_replica.sets import load_description
+from kit import PROJECT
 from kit.stock import formatter_classes, stock_import
 
 EXPOSURES, DETECTORS = 3, 2
@@ -44,7 +45,6 @@ USER_RUNS = [
     "u/nsedaghat/DLDataset0.1.1-diffs/20220522T064105Z",
     "u/nsedaghat/DLDataset0.1.1-templates/20220522T031531Z",
 ]
-REPOSITORY_ROOT = Path(__file__).resolve().parents[4]
 
 
 @pytest.fixture(scope="module")
@@ -447,7 +447,7 @@ def test_command_line(result: SampleResult, tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def description(sample: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write ``group_vars/dc2_replica/dc2.yml`` with its templates resolved for the sample."""
-    source = (REPOSITORY_ROOT / "group_vars/dc2_replica/dc2.yml").read_text()
+    source = (PROJECT / "group_vars/dc2_replica/dc2.yml").read_text()
     backup = f"{{{{ dc2_data_root }}}}/{BACKUP}"
     content = yaml.safe_load(
         source.replace("{{ __dc2_backup }}", backup).replace("{{ dc2_data_root }}", str(sample))
