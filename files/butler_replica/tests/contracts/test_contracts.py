@@ -380,6 +380,34 @@ def all_tasks(tasks: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             yield from all_tasks(task.get(part, []))
 
 
+NO_FIELD_ENGLISH = re.compile(r"(Say|Tell|Let|Have|Look|See|Ask|Keep|Give|Come|Hand|Bring|Point|Try|Lock)\b")
+
+
+def test_tasks_are_named_in_plain_field_english() -> None:
+    tasks = [
+        *((path, one) for path in PROJECT.glob("roles/*/tasks/*.yml") for one in all_tasks(loaded(path))),
+        *(
+            (path, one)
+            for path in [*PROJECT.glob("playbooks/*.yml"), PROJECT / "site.yml"]
+            for one in all_plays(path)
+        ),
+    ]
+    assert len(tasks) > 150
+    named = sorted((path.name, task.get("name", "")) for path, task in tasks)
+    assert [one for one in named if not one[1] or NO_FIELD_ENGLISH.match(one[1])] == []
+
+
+def loaded(path: Path) -> list[dict[str, Any]]:
+    tasks: list[dict[str, Any]] = yaml.safe_load(path.read_text())
+    return tasks
+
+
+def all_plays(path: Path) -> Iterator[dict[str, Any]]:
+    for play in loaded(path):
+        yield play
+        yield from all_tasks(play.get("tasks", []))
+
+
 # Stages
 
 
