@@ -23,10 +23,10 @@ from ansible.utils.display import Display
 
 display = Display()
 
-_GRACE = 60.0
+_GRACE_SECONDS = 60.0
 """Seconds that a target may be out of reach."""
 
-_PAUSE = 2.0
+_RETRY_SECONDS = 2.0
 """Seconds from one try to reach it to the next."""
 
 
@@ -81,7 +81,7 @@ class ActionModule(ActionBase):
 
     def _call(self, job: dict[str, str], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         """Call the module, and again where the connection fails: what was begun is not begun twice."""
-        deadline = time.monotonic() + _GRACE
+        deadline = time.monotonic() + _GRACE_SECONDS
         while True:
             try:
                 return self._execute(job, task_vars)
@@ -90,7 +90,7 @@ class ActionModule(ActionBase):
                     raise
             with contextlib.suppress(AnsibleError):
                 self._connection.reset()
-            time.sleep(_PAUSE)
+            time.sleep(_RETRY_SECONDS)
 
     def _execute(self, environment: dict[str, str], task_vars: dict[str, Any] | None) -> dict[str, Any]:
         of_task = self._task.environment
@@ -103,7 +103,7 @@ class ActionModule(ActionBase):
 
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
-    """Let an interruption be an exception; Ansible ends its workers at once, and the job would go on."""
+    """Turn an interruption into an exception; Ansible ends its workers at once, and the job would go on."""
 
     def interrupt(number: int, frame: object) -> None:
         # A second one, which Ansible sends, must not keep the job from being stopped.

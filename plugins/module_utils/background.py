@@ -21,13 +21,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
-_LOOK = 0.05
+_POLL_SECONDS = 0.05
 """Seconds between looks at a job."""
 
-_GRACE = 3.0
+_GRACE_SECONDS = 3.0
 """Seconds for a module that has not started its job yet, and for a job that was told to end."""
 
-_FORGOTTEN = 120.0
+_FORGOTTEN_SECONDS = 120.0
 """Seconds after which nobody asks for the result of a job any more: longer than the plugin tries to reach a target."""
 
 
@@ -88,12 +88,12 @@ class Job:
         # A call that starts nothing any more: it finds the job made.
         with contextlib.suppress(FileExistsError):
             self._result.touch(mode=0o600, exist_ok=False)
-        if _within(_GRACE, self._progress.exists):
+        if _within(_GRACE_SECONDS, self._progress.exists):
             group = int(self._progress.read_text().splitlines()[0])
             for number in (signal.SIGTERM, signal.SIGCONT):
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(group, number)
-            _within(_GRACE, self._has_ended)
+            _within(_GRACE_SECONDS, self._has_ended)
         self._remove()
         _exit_with({"changed": False})
 
@@ -135,7 +135,7 @@ class Job:
     def _clear_if_forgotten(self) -> None:
         files = list(self._result.parent.glob(f"{self._result.name}*"))
         newest = max((path.stat().st_mtime for path in files), default=0.0)
-        if time.time() - newest > _FORGOTTEN and (not self._result.exists() or self._has_ended()):
+        if time.time() - newest > _FORGOTTEN_SECONDS and (not self._result.exists() or self._has_ended()):
             self._remove()
 
     def _remove(self) -> None:
@@ -161,5 +161,5 @@ def _within(seconds: float, holds: Callable[[], bool]) -> bool:
     """Wait until something holds; say whether it did within the time."""
     deadline = time.monotonic() + seconds
     while not (now := holds()) and time.monotonic() < deadline:
-        time.sleep(_LOOK)
+        time.sleep(_POLL_SECONDS)
     return now

@@ -35,7 +35,7 @@ _PASSWORD = re.compile(r"://[^\s:/?#]*:(\S+)@|[?&]password=([^\s&]+)")
 VARIABLES = {"variables": {"type": "dict", "default": {}}}
 """Option of modules whose messages name the variables of a playbook."""
 
-_INTERVAL = 0.5
+_REPORT_EVERY = 0.5
 """Seconds from one line of progress to the next."""
 
 
@@ -110,6 +110,6 @@ def progress(what: str) -> Any:
         line = meter.line(report)
         if time.monotonic() >= due or report.done >= report.total:
             _JOB.tell(line)
-            due = time.monotonic() + _INTERVAL
+            due = time.monotonic() + _REPORT_EVERY
 
     return tell

@@ -9,7 +9,7 @@ DOCUMENTATION = r"""
 module: butler_chain
 short_description: Make the chains of a Butler repository
 description:
-  - Lets CHAINED collections search their children in the order that is described. Children that a chain has already and
+  - Sets CHAINED collections to search their children in the order that is described. Children that a chain has already and
     that are not described stay, at its end. Nothing is ever removed.
   - A child that does not exist is reported as open. The chain gets it in its place when it comes, with whichever module.
   - Either one chain (O(name), O(children)), which is made in any case, or a description of many collections

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # Copyright: the dc2-replica developers
 # SPDX-License-Identifier: BSD-3-Clause
-"""Have the butler find the credentials of a database."""
+"""Ensure that the butler finds the credentials of a database."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: butler_credentials
-short_description: Have the butler find the credentials of a database
+short_description: Ensure that the butler finds the credentials of a database
 description:
   - Sees to it that the butler's credentials file gives the right user and password for a database, and that nobody else
     can read it. Other entries are kept; the new one is put in front of them, since the butler takes the first that
@@ -33,7 +33,7 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Says what would be written.
+    description: Reports what would be written.
     support: full
   diff_mode:
     description: Shows the entries, without passwords.

@@ -1,13 +1,13 @@
 #!/usr/bin/python
 # Copyright: the dc2-replica developers
 # SPDX-License-Identifier: BSD-3-Clause
-"""Have a label in the repository index stand for a repository."""
+"""Register a repository in the repository index."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: butler_index
-short_description: Have a label in the repository index stand for a repository
+short_description: Register a repository in the repository index
 description:
   - Adds an entry to the index that E(DAF_BUTLER_REPOSITORY_INDEX) names, so that C(Butler("dc2")) works. Other entries
     are kept. A label that stands for another repository, which is there, is an error.
@@ -28,7 +28,7 @@ options:
 extends_documentation_fragment: variables
 attributes:
   check_mode:
-    description: Says what would be written.
+    description: Reports what would be written.
     support: full
   diff_mode:
     description: Shows the index before and after.

@@ -50,7 +50,7 @@ options:
 extends_documentation_fragment: variables
 attributes:
   check_mode:
-    description: Says what would be made or removed, or why it would be refused.
+    description: Reports what would be made or removed, or why it would be refused.
     support: full
   diff_mode:
     description: Shows folder, database and C(butler.yaml) before and after.

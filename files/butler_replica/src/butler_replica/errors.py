@@ -20,10 +20,10 @@ from pathlib import Path
 
 from .wording import visible
 
-_LONGEST = 2000
+_MAX_LENGTH = 2000
 """Characters of a line; what an export has where a name is expected can be megabytes."""
 
-_END = 400
+_END_LENGTH = 400
 """Characters at the end of a line that is too long, where the remedy is."""
 
 
@@ -89,4 +89,6 @@ class RefusedError(ReplicaError):
 
 
 def _shortened(line: str) -> str:
-    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - _END]} ... {line[-_END:]}"
+    return (
+        line if len(line) <= _MAX_LENGTH else f"{line[: _MAX_LENGTH - _END_LENGTH]} ... {line[-_END_LENGTH:]}"
+    )

@@ -87,7 +87,7 @@ def places_of(given: str | os.PathLike[str]) -> list[Path]:
 
 
 def overlap(folder: Path, place: Path) -> Overlap | None:
-    """Say how a folder lies to a place.
+    """Return how a folder lies to a place.
 
     Parameters
     ----------

@@ -23,9 +23,9 @@ from pathlib import Path
 
 from .errors import RepositoryError
 
-_MOST_LINKS = 40
+_MAX_LINKS = 40
 _TO_LOCK = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-_WAIT_SECONDS = 60.0
+_MAX_WAIT_SECONDS = 60.0
 """How long to wait for another process that changes the same file, which takes it no time."""
 
 _POLL_SECONDS = 0.1
@@ -140,7 +140,7 @@ class OwnFile:
             yield
 
     def _lock(self, descriptor: int) -> None:
-        deadline = time.monotonic() + _WAIT_SECONDS
+        deadline = time.monotonic() + _MAX_WAIT_SECONDS
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -200,7 +200,7 @@ class OwnFile:
                 if stat.S_ISLNK(status.st_mode):
                     self._check_owner(shown / name, "link", status)
                     links += 1
-                    if links > _MOST_LINKS:
+                    if links > _MAX_LINKS:
                         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
                     target = Path(os.readlink(name, dir_fd=way[-1]))
                     if target.is_absolute():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def describe_process() -> dict[str, object]:
-    """Say who this process is, for those who wait for it.
+    """Return who this process is, for those who wait for it.
 
     Returns
     -------

@@ -49,7 +49,7 @@ class Meter:
         self._since = 0.0
 
     def doing(self, report: Report) -> str:
-        """Say what is going on.
+        """Return what is going on.
 
         Parameters
         ----------
@@ -64,7 +64,7 @@ class Meter:
         return visible(report.doing) or self._what
 
     def counts(self, report: Report) -> str:
-        """Say how much is done, and how fast.
+        """Return how much is done, and how fast.
 
         Parameters
         ----------
@@ -89,7 +89,7 @@ class Meter:
         return counts
 
     def line(self, report: Report) -> str:
-        """Say all that a report says, in one line.
+        """Return all that a report says, in one line.
 
         Parameters
         ----------

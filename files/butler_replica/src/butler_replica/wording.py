@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-MAX_SHOWN = 5
+MAX_LISTED = 5
 """Names in a message, of which there can be thousands."""
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -99,7 +99,7 @@ def as_json(data: Any) -> str:
     return json.dumps(data, default=str).replace("\x7f", "\\u007f")
 
 
-def some(names: Iterable[str], shown: int = MAX_SHOWN) -> str:
+def some(names: Iterable[str], shown: int = MAX_LISTED) -> str:
     """Return the first of some names, and how many more there are.
 
     Parameters

@@ -26,7 +26,7 @@ TARGET = "run/bias/bias_Cam_D00_run_bias.yaml"
 def bring(mode: str, root: Path, source: Path, name: str = TARGET, size: int | None = None) -> Transfer:
     one = Transfer(mode, root, Roots([source.parent]))
     size = source.stat().st_size if size is None else size
-    one.run([(str(root / name), str(source), size)])
+    one.bring([(str(root / name), str(source), size)])
     return one
 
 
@@ -85,7 +85,7 @@ def test_planted_links(
     before = tree(root), tree(victim.parent)
     one = Transfer(mode, root, Roots([source.parent]))
     with pytest.raises(ArtifactError, match="symbolic link|links to"):
-        one.run([(str(root / TARGET), str(source), 7)])
+        one.bring([(str(root / TARGET), str(source), 7)])
     one.undo()
     assert (tree(root), tree(victim.parent)) == before
 
@@ -192,7 +192,7 @@ def test_an_artifact_that_changed_before_it_is_copied(
     change(source)
     one = Transfer("copy", root, Roots([source.parent]))
     with pytest.raises(ArtifactError, match="changes while it is copied: 7 bytes"):
-        one.run([(str(root / TARGET), str(source), 7)])
+        one.bring([(str(root / TARGET), str(source), 7)])
     one.undo()
     assert list(root.iterdir()) == []
 
@@ -210,7 +210,7 @@ def test_an_artifact_that_changes_while_it_is_copied(
     monkeypatch.setattr(shutil, "copyfileobj", slow)
     one = Transfer("copy", root, Roots([source.parent]))
     with pytest.raises(ArtifactError, match="changes while it is copied"):
-        one.run([(str(root / TARGET), str(source), 7)])
+        one.bring([(str(root / TARGET), str(source), 7)])
     one.undo()
     assert list(root.iterdir()) == []
 

@@ -138,7 +138,7 @@ def test_a_file_that_comes_back_meanwhile_saves_its_dataset(filled, tmp_path, mo
 
 
 def test_many_batches(filled, monkeypatch):
-    monkeypatch.setattr(prune_module, "_BATCH", 3)
+    monkeypatch.setattr(prune_module, "_TRANSACTION_BATCH", 3)
     for path in filled.root.glob("run/bias/**/*.yaml"):
         path.unlink()
     assert prune(str(filled), gone=[filled.root / "run"]).removed == {"bias": 4, "raw": 4}

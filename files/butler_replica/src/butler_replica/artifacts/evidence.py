@@ -23,7 +23,7 @@ from .listing import FoundFile, Listing
 _OWN_FORMATTERS = "lsst.daf.butler.formatters."
 """Formatters that are always there. To ask another one would be to import what a record names."""
 
-_ARCHIVES_KEPT = 32
+_MAX_ARCHIVES_KEPT = 32
 
 _REMOTE = re.compile(r"(?!file:)[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -72,7 +72,7 @@ class Found(NamedTuple):
 
 
 def is_remote(recorded: str) -> bool:
-    """Say whether the path of a datastore record is that of an artifact on another machine.
+    """Return whether the path of a datastore record is that of an artifact on another machine.
 
     Parameters
     ----------
@@ -107,10 +107,10 @@ class Artifacts:
         self._listing = listing
         self._closely = closely
         self._is_root = os.geteuid() == 0
-        self._members = functools.lru_cache(_ARCHIVES_KEPT)(_members)
+        self._members = functools.lru_cache(_MAX_ARCHIVES_KEPT)(_members)
 
     def find(self, row: DatasetRow) -> Found:
-        """Look for one artifact.
+        """Return what there is of one artifact.
 
         Parameters
         ----------
@@ -180,7 +180,7 @@ class Artifacts:
         return os.access(path, os.R_OK)
 
     def _look_into(self, path: str, member: str) -> FoundFile:
-        """Look at one file of an archive."""
+        """Check one file of an archive."""
         sizes = self._members(path)
         if sizes is None:
             return FoundFile(None, "no zip archive")
@@ -209,7 +209,7 @@ def _members(path: str) -> dict[str, int] | None:
 
 @functools.cache
 def _reads_archives(formatter: str) -> bool:
-    """Say whether a formatter may be one for zip archives."""
+    """Return whether a formatter may be one for zip archives."""
     if not formatter.startswith(_OWN_FORMATTERS):
         return True
     try:

@@ -148,7 +148,7 @@ def make_finder(
 
 
 def _is_archive(path: str) -> bool:
-    """Say whether a zip file is one that the butler made of many artifacts."""
+    """Return whether a zip file is one that the butler made of many artifacts."""
     try:
         with zipfile.ZipFile(path) as archive:
             return _ZIP_INDEX in archive.namelist()

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from ..errors import ArtifactError
 
 _ABSENT = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP}
-_FOLDERS_KEPT = 512
-_LINKS_FOLLOWED = 40  # as many as the kernel does
+_MAX_FOLDERS_KEPT = 512
+_MAX_LINKS_FOLLOWED = 40  # as many as the kernel does
 
 # https://github.com/git-lfs/git-lfs/blob/main/docs/spec.md
-_POINTER_SIZE = 1024
+_MAX_POINTER_SIZE = 1024
 _POINTER_START = b"version https://git-lfs.github.com/spec/"
 
 
@@ -53,7 +53,7 @@ class Listing:
         self._folders: OrderedDict[str, dict[str, _Kind]] = OrderedDict()
 
     def exists(self, path: str) -> bool:
-        """Say whether there is a file, following symbolic links.
+        """Return whether there is a file, following symbolic links.
 
         Parameters
         ----------
@@ -93,7 +93,7 @@ class Listing:
         ArtifactError
             Raised as by `exists`.
         """
-        for _ in range(_LINKS_FOLLOWED):
+        for _ in range(_MAX_LINKS_FOLLOWED):
             folder, name = os.path.split(path)
             kind = self._list(folder).get(name)
             if kind is not _Kind.LINK:
@@ -105,7 +105,7 @@ class Listing:
         return path, False
 
     def look(self, path: str) -> FoundFile:
-        """Say whether there is an artifact, following symbolic links, and of which size.
+        """Return whether there is an artifact, following symbolic links, and of which size.
 
         One system call where the listing has the name, none where it has
         not. Of a file small enough to be a Git LFS pointer the beginning is
@@ -139,7 +139,7 @@ class Listing:
             return _NO_FILE
 
     def is_link(self, path: str) -> bool:
-        """Say whether a path is a symbolic link, dangling or not.
+        """Return whether a path is a symbolic link, dangling or not.
 
         Parameters
         ----------
@@ -170,7 +170,7 @@ class Listing:
                 ) from error
             found = {}
         self._folders[folder] = found
-        if len(self._folders) > _FOLDERS_KEPT:
+        if len(self._folders) > _MAX_FOLDERS_KEPT:
             self._folders.popitem(last=False)
         return found
 
@@ -194,7 +194,7 @@ def _look_at(path: str) -> FoundFile:
         return _FOLDER if stat.S_ISDIR(status.st_mode) else _SPECIAL
     if not size:
         return _EMPTY
-    return FoundFile(size, "Git LFS pointer" if size < _POINTER_SIZE and _is_pointer(path) else "")
+    return FoundFile(size, "Git LFS pointer" if size < _MAX_POINTER_SIZE and _is_pointer(path) else "")
 
 
 def _is_pointer(path: str) -> bool:

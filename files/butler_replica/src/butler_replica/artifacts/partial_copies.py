@@ -24,7 +24,7 @@ def partial_name() -> str:
 
 
 def is_partial_copy(name: str, folder: int | None = None) -> bool:
-    """Say whether a file is a copy that this user's process has not completed.
+    """Return whether a file is a copy that this user's process has not completed.
 
     Whether that process still runs is for the lock of the repository to say.
 

@@ -18,10 +18,10 @@ OUTSIDE = "lies outside the folders that artifacts are taken from"
 _REMOTE = {"s3", "gs", "http", "https", "dav", "davs"}
 """Schemes of files on other machines that the butler reads."""
 
-_KEPT = 10_000
+_MAX_KEPT = 10_000
 """Folders whose place is remembered."""
 
-_DEEP = 100
+_MAX_DEPTH = 100
 """Folders in a path from which it is resolved at once."""
 
 
@@ -112,7 +112,7 @@ class PathMapper:
 
 
 def is_uri(path: str) -> bool:
-    """Say whether something is a URI and no path.
+    """Return whether something is a URI and no path.
 
     Parameters
     ----------
@@ -199,7 +199,7 @@ class Roots:
         return ", ".join(self._folders)
 
     def have(self, path: str, *, is_link: bool) -> str:
-        """Say whether a file may be taken.
+        """Return whether a file may be taken.
 
         Parameters
         ----------
@@ -216,7 +216,7 @@ class Roots:
         folder = os.path.dirname(path)
         allowed = self._allowed.get(folder)
         if allowed is None:
-            if len(self._allowed) >= _KEPT:
+            if len(self._allowed) >= _MAX_KEPT:
                 self._allowed.clear()
             allowed = self._allowed[folder] = self.contain(self._resolve(folder))
         if allowed and not is_link:
@@ -227,7 +227,7 @@ class Roots:
         return OUTSIDE if real == path else f"{OUTSIDE}: it is {real}"
 
     def contain(self, real: str) -> bool:
-        """Say whether a file lies below one of the folders.
+        """Return whether a file lies below one of the folders.
 
         Parameters
         ----------
@@ -246,7 +246,7 @@ class Roots:
         known = self._real.get(folder)
         if known is not None:
             return known
-        if folder.count("/") > _DEEP:
+        if folder.count("/") > _MAX_DEPTH:
             return os.path.realpath(folder)
         parent, name = os.path.split(folder)
         real = folder
@@ -254,7 +254,7 @@ class Roots:
             real = f"{self._resolve(parent).rstrip('/')}/{name}"
             if os.path.islink(real):
                 real = os.path.realpath(real)
-        if len(self._real) >= _KEPT:
+        if len(self._real) >= _MAX_KEPT:
             self._real.clear()
         self._real[folder] = real
         return real

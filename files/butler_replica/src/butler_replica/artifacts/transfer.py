@@ -86,7 +86,7 @@ class Transfer:
                 "Nothing was changed. Make room, or use another transfer mode (symlink, direct)."
             )
 
-    def run(self, artifacts: Iterable[tuple[str, str, int]]) -> None:
+    def bring(self, artifacts: Iterable[tuple[str, str, int]]) -> None:
         """Bring artifacts to their places, and onto the disk.
 
         What is in place already is left alone: it was brought there by a run
@@ -112,7 +112,7 @@ class Transfer:
         self._folder.sync()
 
     def undo(self) -> None:
-        """Remove what `run` created, and nothing else."""
+        """Remove what `bring` created, and nothing else."""
         self._journal.seek(0)
         rest = b""
         while block := self._journal.read(_BLOCK):
@@ -127,7 +127,7 @@ class Transfer:
         folder, name = os.path.split(target)
         try:
             self._folder.open_to_put(folder)
-            self._bring(source, target, name, size)
+            self._make(source, target, name, size)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 raise ArtifactError(
@@ -136,7 +136,7 @@ class Transfer:
                 ) from error
             raise ArtifactError(f"{target}: cannot be made from {source}: {error.strerror}.") from error
 
-    def _bring(self, source: str, target: str, name: str, size: int) -> None:
+    def _make(self, source: str, target: str, name: str, size: int) -> None:
         try:
             if self._mode == "copy":
                 copy_artifact(source, self._sources, self._folder, name, size)
@@ -164,12 +164,12 @@ class Transfer:
             os.symlink(source, name, dir_fd=self._folder.descriptor)
 
     def _adopt(self, source: str, target: str, name: str, size: int) -> None:
-        """Take what an interrupted run left, where it is the artifact."""
+        """Accept what an interrupted import left, where it is the artifact."""
         is_link = stat.S_ISLNK(os.lstat(name, dir_fd=self._folder.descriptor).st_mode)
         if is_link and not os.path.exists(target):
             # The link leads nowhere: nothing is lost by letting it lead to the artifact.
             os.unlink(name, dir_fd=self._folder.descriptor)
-            self._bring(source, target, name, size)
+            self._make(source, target, name, size)
         elif not os.path.samefile(source, target) and (
             is_link or not has_content(self._folder, name, source, self._sources)
         ):

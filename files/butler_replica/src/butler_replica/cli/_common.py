@@ -29,7 +29,7 @@ P = ParamSpec("P")
 
 repo_argument = click.argument("repo", metavar="REPO")
 dry_run_option = click.option(
-    "--dry-run", is_flag=True, help="Say what would be done; the repository is opened read-only."
+    "--dry-run", is_flag=True, help="Report what would be done; the repository is opened read-only."
 )
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object on standard output and nothing else."

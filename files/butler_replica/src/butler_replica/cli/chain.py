@@ -38,7 +38,7 @@ def chain(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Let the CHAINED collection NAME search CHILD... in this order.
+    """Set the CHAINED collection NAME to search CHILD... in this order.
 
     The chain is made if there is none. Children that it has already and that
     are not named stay at its end; one that does not exist is reported as open,

@@ -26,7 +26,7 @@ from ._common import dry_run_option, json_option, report, reports_errors
 @json_option
 @reports_errors
 def credentials(url: str, username: str, *, path: str, dry_run: bool, as_json: bool) -> None:
-    """Have the butler find USERNAME and a password for the database URL.
+    """Ensure that the butler finds USERNAME and a password for the database URL.
 
     The password is asked for on a terminal, and otherwise the first line of
     standard input: on a command line everybody could read it.

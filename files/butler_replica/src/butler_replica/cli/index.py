@@ -18,7 +18,7 @@ from ._common import dry_run_option, json_option, report, reports_errors
 @json_option
 @reports_errors
 def index(path: str, label: str, root: str, *, dry_run: bool, as_json: bool) -> None:
-    """Have LABEL in the repository index INDEX stand for the repository folder ROOT.
+    """Register the repository folder ROOT as LABEL in the repository index INDEX.
 
     INDEX is the YAML file that DAF_BUTLER_REPOSITORY_INDEX names. Other
     entries are kept; a label of another repository, which is there, is an

@@ -23,7 +23,7 @@ ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
 
 
 def associations_only(butler: Butler, export: ExportFile) -> tuple[ExportFile, dict[uuid.UUID, DatasetRef]]:
-    """Take from an export the associations of datasets that a repository has.
+    """Return of an export the associations of datasets that a repository has.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def associations_only(butler: Butler, export: ExportFile) -> tuple[ExportFile, d
 
 
 def restrict_associations(export: ExportFile, ids: Container[uuid.UUID]) -> ExportFile:
-    """Take from an export the associations of some datasets, and nothing else.
+    """Return of an export the associations of some datasets, and nothing else.
 
     Parameters
     ----------

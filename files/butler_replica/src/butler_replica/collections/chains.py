@@ -34,7 +34,7 @@ class _Note(BaseModel):
 
 
 def read_note(doc: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
-    """Take the documentation of a chain apart.
+    """Split the documentation of a chain.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def read_note(doc: str) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
 
 
 def write_note(own: str, missing: Sequence[str], children: Sequence[str]) -> str:
-    """Put the documentation of a chain together, so that `read_note` finds its parts.
+    """Return the documentation of a chain, of which `read_note` finds the parts.
 
     Parameters
     ----------
@@ -211,11 +211,11 @@ class Collections:
 
     @classmethod
     def of(cls, butler: Butler) -> Collections:
-        """Ask a butler for its collections, in one query."""
+        """Query a butler for its collections, once."""
         return cls(butler.collections.query_info("*", include_doc=True))
 
     def add(self, name: str, kind: CollectionType) -> None:
-        """Let a collection be there that is no chain.
+        """Register a collection that is no chain.
 
         Parameters
         ----------
@@ -237,7 +237,7 @@ class Collections:
             )
 
     def ask(self, name: str, children: Iterable[str], doc: str | None = None, *, reorder: bool) -> None:
-        """Let a chain have some children, as soon as they are there.
+        """Set the children of a chain; those that are not there yet come later.
 
         Parameters
         ----------
@@ -278,7 +278,7 @@ class Collections:
         self._chains[name] = _Chain(there, own_doc, missing, wanted)
 
     def complete(self) -> list[ChainResult]:
-        """Give every chain the children that it waits for and that are there.
+        """Add to every chain the children that it waits for and that are there.
 
         Returns
         -------

@@ -89,7 +89,7 @@ def set_chain(
     doc : `str`, optional
         Documentation of the chain; `None` leaves it as it is.
     dry_run : `bool`, optional
-        Only say what would be done.
+        Only report what would be done.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def ensure_collections(
         Make only the chains whose description has this ``stage``, and what
         they consist of. `None` makes all.
     dry_run : `bool`, optional
-        Only say what would be done.
+        Only report what would be done.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def ensure_collections(
 def plan_collections(
     butler: Butler, descriptions: Iterable[Collection], stage: str | None = None
 ) -> CollectionsResult:
-    """Say what `ensure_collections` would do.
+    """Return what `ensure_collections` would do.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from ..exports.migrate import dataset_type, migrate_dimensions
 from ..exports.model import ExportFile
 from ..exports.values import check_records
 from .identity import IDENTIFIED, OtherRecords, differing_columns, identity_columns
-from .lookup import CHUNK, data_id_text, stored_records
+from .lookup import LOOKUP_BATCH, data_id_text, stored_records
 
 _Key = tuple[Any, ...]
 
@@ -129,7 +129,7 @@ def other_records_used(butler: Butler, export: ExportFile) -> Iterator[str]:
 def _compare_element(
     compared: ComparedRecords, records: Iterable[DimensionRecord], there: Mapping[_Key, DimensionRecord]
 ) -> Iterator[str]:
-    """Sort the records of one element into new, different and other ones; say what a reader should know."""
+    """Sort the records of one element into new, different and other ones; report what a reader should know."""
     new, left_out, different, others = [], 0, [], []
     for record in records:
         existing = there.get(record.dataId.required_values)
@@ -182,7 +182,7 @@ def _compare_definitions(
         wanted[record.instrument][record.visit].add(record.exposure)
     for instrument, visits in wanted.items():
         there: dict[int, set[int]] = defaultdict(set)
-        for chunk in chunk_iterable(visits, CHUNK):
+        for chunk in chunk_iterable(visits, LOOKUP_BATCH):
             with butler.query() as query:
                 visit = query.expression_factory.visit
                 found = query.where(visit.in_iterable(chunk), instrument=instrument)

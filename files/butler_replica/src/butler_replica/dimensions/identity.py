@@ -20,12 +20,12 @@ from lsst.sphgeom import DISJOINT, Region
 
 from ..errors import ConflictError
 
-_TOLERANCE = 60_000_000_000
+_MAX_TIME_SHIFT = 60_000_000_000
 """Nanoseconds between two timespans of one observation: TAI was taken for UTC now and then."""
 
 
 def same_value(value: Any, other: Any) -> bool:
-    """Say whether two values of a column are the same, as far as a database keeps them.
+    """Return whether two values of a column are the same, as far as a database keeps them.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class OtherRecords:
         self._columns[element].setdefault(key, columns)
 
     def belongs(self, record: DimensionRecord) -> bool:
-        """Say whether a record is, or depends on, one of these.
+        """Return whether a record is, or depends on, one of these.
 
         Parameters
         ----------
@@ -196,7 +196,7 @@ def _near(value: Timespan, other: Timespan) -> bool:
     (begin, end), (other_begin, other_end) = value.nsec, other.nsec
     if value.isEmpty() or other.isEmpty():
         return True
-    return begin <= other_end + _TOLERANCE and other_begin <= end + _TOLERANCE
+    return begin <= other_end + _MAX_TIME_SHIFT and other_begin <= end + _MAX_TIME_SHIFT
 
 
 def _touches(value: Region, other: Region) -> bool:

@@ -43,7 +43,7 @@ def register_instrument(
         has: ``2022`` for the six of LSSTCam-imSim in the DC2 era. Others that
         the repository has stay there.
     dry_run : `bool`, optional
-        Only say what would be done.
+        Only report what would be done.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["CHUNK", "RecordLookup", "data_id_text", "stored_records"]
+__all__ = ["LOOKUP_BATCH", "RecordLookup", "data_id_text", "stored_records"]
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from lsst.utils.iteration import chunk_iterable
 from .identity import OtherRecords
 from .made import NeededRecords
 
-CHUNK = 10_000
+LOOKUP_BATCH = 10_000
 """Data IDs in one query."""
 
 
@@ -51,7 +51,7 @@ def stored_records(
         By the required values of their data IDs.
     """
     found: dict[tuple[Any, ...], DimensionRecord] = {}
-    for chunk in chunk_iterable(data_ids, CHUNK):
+    for chunk in chunk_iterable(data_ids, LOOKUP_BATCH):
         with butler.query() as query:
             for joined in _join(query, element, chunk):
                 for record in joined.dimension_records(element.name):
@@ -139,7 +139,7 @@ class RecordLookup:
                     yield column, record, other
             for values, known in by_parent.items():
                 parent = dict(zip(parents, values, strict=True))
-                for chunk in chunk_iterable(known, CHUNK):
+                for chunk in chunk_iterable(known, LOOKUP_BATCH):
                     for other in self._named(element, column, chunk, parent):
                         if getattr(other, column) in known:
                             yield column, known[getattr(other, column)], other
@@ -155,7 +155,7 @@ class RecordLookup:
             return list(query.where(wanted.in_iterable(values), **parent).dimension_records(element.name))
 
     def require_parents(self, element: DimensionElement, records: Iterable[DimensionRecord]) -> None:
-        """Ask for the records that new records of an element depend on.
+        """Request the records that new records of an element depend on.
 
         Parameters
         ----------
@@ -176,7 +176,7 @@ class RecordLookup:
                 self._require(parent, {key for key in implied if key is not None}, user)
 
     def require(self, dimensions: DimensionGroup, data_ids: Iterable[tuple[Any, ...]], user: str) -> None:
-        """Ask for a record for every dimension value of some data IDs.
+        """Request a record for every dimension value of some data IDs.
 
         Parameters
         ----------
@@ -193,7 +193,7 @@ class RecordLookup:
             self.require_keys(name, _projected(data_ids, names, self._butler.dimensions[name]), user)
 
     def require_keys(self, name: str, wanted: set[tuple[Any, ...]], user: str) -> None:
-        """Ask for records of one dimension.
+        """Request records of one dimension.
 
         Parameters
         ----------

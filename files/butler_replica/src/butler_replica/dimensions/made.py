@@ -18,7 +18,7 @@ from .rings import RingsSkyMap
 from .skymap_records import patch_records, skymap_record, tract_records
 from .skymaps import known_skymaps
 
-_SHOWN = 5
+_MAX_LISTED = 5
 """Examples in a message."""
 
 _OF_INSTRUMENTS = ("instrument", "detector", "physical_filter")
@@ -146,7 +146,7 @@ class NeededRecords:
         }
 
     def notices(self) -> list[str]:
-        """Say what was made."""
+        """Return what was made."""
         counts = Counter(
             (element, record.dataId.required_values[0])
             for element, records in self.made.items()
@@ -196,11 +196,11 @@ class NeededRecords:
     @staticmethod
     def _line(element: DimensionElement, lacking: Mapping[DataIdKey, str]) -> str:
         users = sorted(set(lacking.values()))
-        examples = [_text(element, key) for key in sorted(lacking)[:_SHOWN]]
+        examples = [_text(element, key) for key in sorted(lacking)[:_MAX_LISTED]]
         return (
-            f"  {len(lacking)} {element.name} records, for {', '.join(users[:_SHOWN])}"
-            f"{' ...' if len(users) > _SHOWN else ''}: "
-            f"{'; '.join(examples)}{' ...' if len(lacking) > _SHOWN else ''}"
+            f"  {len(lacking)} {element.name} records, for {', '.join(users[:_MAX_LISTED])}"
+            f"{' ...' if len(users) > _MAX_LISTED else ''}: "
+            f"{'; '.join(examples)}{' ...' if len(lacking) > _MAX_LISTED else ''}"
         )
 
 

@@ -130,7 +130,7 @@ def difference(wanted: DimensionRecord, found: DimensionRecord) -> dict[str, tup
 def existing_records(
     butler: Butler, element: str, where: str = "", **data_id: Any
 ) -> dict[DataIdKey, DimensionRecord]:
-    """Look up records of a repository.
+    """Return records of a repository.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from .rings import RingsSkyMap
 from .skymap_records import patch_records, skymap_record, tract_records
 from .skymaps import skymap_named
 
-_BATCH = 50
+_MEMORY_BATCH = 50
 """Tracts whose records are in memory at a time."""
 
 
@@ -88,7 +88,7 @@ def register_skymap(
     all_sky : `bool`, optional
         All tracts.
     dry_run : `bool`, optional
-        Only say what would be done.
+        Only report what would be done.
     progress : `~collections.abc.Callable`, optional
         Called with the tracts done and to do.
 
@@ -177,7 +177,7 @@ def _register(
         insert_records(butler, new)
 
     def make(first: int) -> tuple[dict[str, list[DimensionRecord]], Any]:
-        ids = result.tracts[first : first + _BATCH]
+        ids = result.tracts[first : first + _MEMORY_BATCH]
         records = {
             "tract": tract_records(skymap, universe, ids),
             "patch": list(patch_records(skymap, universe, ids)),
@@ -185,7 +185,7 @@ def _register(
         return records, insertion.prepare(records) if is_new and insertion is not None else None
 
     done = 0
-    for records, prepared in prefetched(make, range(0, len(result.tracts), _BATCH)):
+    for records, prepared in prefetched(make, range(0, len(result.tracts), _MEMORY_BATCH)):
         missing = records
         if not is_new:
             where = f"tract IN ({', '.join(str(record.id) for record in records['tract'])})"

@@ -29,7 +29,7 @@ _ELEMENTS = ("visit", "visit_definition", "visit_system_membership", "visit_dete
 
 
 def is_visit(exposure: DimensionRecord) -> bool:
-    """Tell whether an exposure can be a visit.
+    """Return whether an exposure can be a visit.
 
     Parameters
     ----------
@@ -127,7 +127,7 @@ def visit_records(
 
 
 def _visit_columns(exposure: DimensionRecord) -> dict[str, Any]:
-    """Take over from an exposure what its visit has in common with it."""
+    """Return what a visit has in common with its exposure."""
     columns: dict[str, Any] = exposure.toDict()
     columns["name"] = columns.pop("obs_id")
     columns["observation_reason"] = columns["observation_reason"] or "various"  # as the official task has it

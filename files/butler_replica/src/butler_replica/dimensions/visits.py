@@ -25,10 +25,13 @@ from .visit_records import VISIT_SYSTEMS, is_visit, visit_records, visit_system_
 
 _Make = Callable[[Iterable[DimensionRecord]], dict[str, list[DimensionRecord]]]
 
-_BATCH = 50
+_MAX_LISTED = 10
+"""Visits named for a reader."""
+
+_MEMORY_BATCH = 50
 """Visits whose records are in memory at a time."""
 
-_TRANSACTION = 2500
+_TRANSACTION_BATCH = 2500
 """Visits inserted in one transaction."""
 
 
@@ -64,10 +67,10 @@ class VisitsResult(InsertionResult):
         console.print(
             f"  {len(self.different)} visits are there with other values, and were kept:", markup=False
         )
-        for visit, columns in list(self.different.items())[:10]:
+        for visit, columns in list(self.different.items())[:_MAX_LISTED]:
             console.print(f"    {visit}: {', '.join(columns)}", markup=False)
-        if len(self.different) > 10:
-            console.print(f"    and {len(self.different) - 10} more", markup=False)
+        if len(self.different) > _MAX_LISTED:
+            console.print(f"    and {len(self.different) - _MAX_LISTED} more", markup=False)
 
 
 def define_visits(
@@ -100,7 +103,7 @@ def define_visits(
     dataset_type : `str`, optional
         Dataset type of the raw data.
     dry_run : `bool`, optional
-        Only say what would be done.
+        Only report what would be done.
     progress : `~collections.abc.Callable`, optional
         Called with the visits done and to do.
 
@@ -236,7 +239,7 @@ def _complete_visits(
     progress: Progress | None,
 ) -> None:
     """Compare visits with those in the repository, and insert the records that these lack."""
-    batches = [exposures[first : first + _BATCH] for first in range(0, len(exposures), _BATCH)]
+    batches = [exposures[first : first + _MEMORY_BATCH] for first in range(0, len(exposures), _MEMORY_BATCH)]
     done = 0
     for batch, wanted in zip(batches, prefetched(make, batches), strict=True):
         where = f"visit IN ({', '.join(str(exposure.id) for exposure in batch)})"
@@ -290,9 +293,9 @@ def _insert_visits(
     """Insert the records of visits, some thousand visits in a transaction."""
     done, total = n_done, n_done + len(exposures)
     n_detectors = len(instrument.detectors)
-    for start in range(0, len(exposures), _TRANSACTION):
-        chunk = exposures[start : start + _TRANSACTION]
-        batches = [chunk[first : first + _BATCH] for first in range(0, len(chunk), _BATCH)]
+    for start in range(0, len(exposures), _TRANSACTION_BATCH):
+        chunk = exposures[start : start + _TRANSACTION_BATCH]
+        batches = [chunk[first : first + _MEMORY_BATCH] for first in range(0, len(chunk), _MEMORY_BATCH)]
         with bulk_insertion(
             butler, ["visit", "visit_detector_region"], n_detectors * len(chunk)
         ) as insertion:

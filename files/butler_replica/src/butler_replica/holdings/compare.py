@@ -21,10 +21,10 @@ from ..results import Result
 from ..session.opening import database_errors
 from ..session.reading import reading
 
-_EXAMPLES = 5
+_MAX_EXAMPLES = 5
 """Differing rows of each table that are described; all are counted."""
 
-_SHOWN_LENGTH = 80
+_MAX_SHOWN_LENGTH = 80
 """Characters of a value that are shown: regions are long."""
 
 
@@ -122,7 +122,7 @@ def compare(repo: str | Path, other: str | Path) -> CompareResult:
     with ExitStack() as stack:
         ours, theirs = (_open(stack, one) for one in (result.repo, result.other))
         for name in sorted(ours.keys() | theirs.keys()):
-            comparison = _Comparison(result, name, ours.get(name), theirs.get(name)).run()
+            comparison = _Comparison(result, name, ours.get(name), theirs.get(name)).table()
             if comparison.rows or comparison.rows_other:
                 result.tables.append(comparison)
     return result
@@ -152,7 +152,7 @@ class _Comparison:
         ):
             self._comparison.examples += [f"only {repo} has a column {c}" for c in names if c not in others]
 
-    def run(self) -> TableComparison:
+    def table(self) -> TableComparison:
         """Compare row by row."""
         ours, theirs = map(self._rows, self._repos, self._tables)
         n_key = self._n_key
@@ -194,7 +194,7 @@ class _Comparison:
         else:
             comparison.only_other += 1
             example = f"only in {self._repos[1]}: {self._described(other or ())}"
-        if len(comparison.examples) < _EXAMPLES:
+        if len(comparison.examples) < _MAX_EXAMPLES:
             comparison.examples.append(example)
 
     def _described(self, row: tuple[Any, ...]) -> str:
@@ -209,4 +209,4 @@ def _shown(value: Any) -> str:
     if isinstance(value, str) and re.fullmatch("[0-9a-f]{32}", value):
         value = uuid.UUID(value)
     text = str(value)
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[:_SHOWN_LENGTH]}..."
+    return text if len(text) <= _MAX_SHOWN_LENGTH else f"{text[:_MAX_SHOWN_LENGTH]}..."

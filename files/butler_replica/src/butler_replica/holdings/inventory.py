@@ -45,7 +45,7 @@ class Inventory:
     """Where artifacts are, and where some are missing, if that was asked for."""
 
     def find(self, ids: NDArray[np.bytes_]) -> NDArray[np.intp]:
-        """Look datasets up.
+        """Return rows of datasets.
 
         Parameters
         ----------

@@ -25,7 +25,7 @@ class Promises:
         self.ranges: dict[str, set[tuple[bytes, tuple[int, int]]]] = defaultdict(set)
 
     def add(self, export: ExportFile, policy: str) -> None:
-        """Take note of what an export says.
+        """Register what an export promises.
 
         Parameters
         ----------

@@ -31,10 +31,10 @@ from ..wording import visible
 from .inventory import Inventory, as_uuids, take_inventory
 from .pruned import PrunedWriter
 
-_BATCH = 10_000
+_TRANSACTION_BATCH = 10_000
 """Datasets removed in one transaction."""
 
-_SHOWN = 5
+_MAX_LISTED = 5
 """Folders named in a message."""
 
 MAX_SHARE = 0.5
@@ -200,7 +200,7 @@ def prune(
     allow_all : `bool`, optional
         Take everything that is not there for gone, whatever it looks like.
     dry_run : `bool`, optional
-        Only say what would be removed.
+        Only report what would be removed.
 
     Returns
     -------
@@ -283,10 +283,10 @@ def _refuse_unseen(inventory: Inventory, groups: Collection[int], limits: Limits
     if not unseen:
         return
     lines = [
-        f"  {one.folder}: {one.missing} recorded, none there; {one.condition}" for one in unseen[:_SHOWN]
+        f"  {one.folder}: {one.missing} recorded, none there; {one.condition}" for one in unseen[:_MAX_LISTED]
     ]
-    if len(unseen) > _SHOWN:
-        lines.append(f"  and {len(unseen) - _SHOWN} more")
+    if len(unseen) > _MAX_LISTED:
+        lines.append(f"  and {len(unseen) - _MAX_LISTED} more")
     raise RefusedError(
         f"{repo}: nothing was removed, since not one of the artifacts recorded in and below these folders is there. "
         "Is the data mounted?",
@@ -320,8 +320,8 @@ def _refuse_many(lost: int, had_one: int, limits: Limits, repo: str) -> None:
 def _remove(butler: Butler, plan: _Plan, repo: str) -> None:
     writer = PrunedWriter(butler)
     removed: Counter[str] = Counter()
-    for start in range(0, len(plan.candidates), _BATCH):
-        ids = as_uuids(plan.inventory.ids[plan.candidates[start : start + _BATCH]])
+    for start in range(0, len(plan.candidates), _TRANSACTION_BATCH):
+        ids = as_uuids(plan.inventory.ids[plan.candidates[start : start + _TRANSACTION_BATCH]])
         datasets = list(dataset_details(butler, _still_missing(butler, ids)))
         _refuse_changed(plan, repo)
         with writer.written_down(datasets):
@@ -333,7 +333,7 @@ def _remove(butler: Butler, plan: _Plan, repo: str) -> None:
 
 
 def _still_missing(butler: Butler, ids: Sequence[uuid.UUID]) -> set[uuid.UUID]:
-    """Look once more, since files may have come, or records, since the inventory was taken."""
+    """Check once more, since files may have come, or records, since the inventory was taken."""
     artifacts = Artifacts(butler, Listing())
     return {
         row.id

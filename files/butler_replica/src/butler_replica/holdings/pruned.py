@@ -32,7 +32,7 @@ from ..wording import visible
 _VERSION = "1.0.2"
 """Version of the form of exports."""
 
-_FOLDERS = 3
+_MAX_FOLDERS = 3
 """Folders named in the command that brings datasets back."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -71,7 +71,7 @@ class PrunedWriter:
 
     @contextlib.contextmanager
     def written_down(self, datasets: Sequence[DatasetDetails]) -> Iterator[None]:
-        """Have datasets on disk, for good, while they are removed; where that fails, nothing is left.
+        """Write datasets down, on the disk, before they are removed; where that fails, nothing is left.
 
         Parameters
         ----------
@@ -163,10 +163,10 @@ class PrunedWriter:
         folders = {os.path.realpath(os.path.dirname(path)) for path in paths}  # noqa: PTH120
         root = os.path.realpath(self._root)
         outside = sorted(one for one in folders if not f"{one}/".startswith(f"{root}/"))
-        if len(outside) <= _FOLDERS:
+        if len(outside) <= _MAX_FOLDERS:
             return outside
         above = {"/".join(one.split("/")[:3]) for one in outside}
-        return sorted(above) if len(above) <= _FOLDERS else [os.path.commonpath(outside)]
+        return sorted(above) if len(above) <= _MAX_FOLDERS else [os.path.commonpath(outside)]
 
     def _export(self, datasets: Sequence[DatasetDetails]) -> dict[str, Any]:
         universe = self._butler.dimensions

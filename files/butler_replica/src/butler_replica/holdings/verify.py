@@ -69,13 +69,13 @@ def verify(
     """
     sets = parse_sets(sets)
     described = parse_collections(collections)
-    told = _tell({one.name: _find(one) for one in sets}, progress)
+    exports = _reported({one.name: _find(one) for one in sets}, progress)
     result = VerifyResult(str(repo))
     with reading(repo) as butler:
         inventory = take_inventory(butler, closely=True)
         comparison = _Comparison(butler, inventory, placeholders)
         for one in sets:
-            result.datasets += comparison.check_set(one, told[one.name])
+            result.datasets += comparison.check_set(one, exports[one.name])
             if one.note:
                 result.notices.append(f"import set '{one.name}': {one.note}")
         result.datasets += comparison.check_rest()
@@ -99,8 +99,8 @@ def _find(one: ImportSet) -> list[Path]:
         raise ReplicaError(f"import set '{one.name}': {error}") from error
 
 
-def _tell(exports: Mapping[str, list[Path]], progress: Progress | None) -> dict[str, Iterator[Path]]:
-    """Return the export files of each set, to be gone through one set after the other, and tell how far that is."""
+def _reported(exports: Mapping[str, list[Path]], progress: Progress | None) -> dict[str, Iterator[Path]]:
+    """Return the export files of each set, to be gone through one set after the other, and report the progress."""
     sizes = [path.stat().st_size for paths in exports.values() for path in paths]
     done = 0
 
@@ -232,7 +232,7 @@ class _Comparison:
     def _check_states(
         self, check: DatasetCheck, places: NDArray[np.intp], placeholders: Placeholders
     ) -> None:
-        """Count datasets of the inventory, and say what is wrong with artifacts that are there."""
+        """Count datasets of the inventory, and report what is wrong with artifacts that are there."""
         state = self.inventory.state[places]
         wrong = {State.UNREADABLE: _UNREADABLE, State.ALTERED: _ALTERED}
         if placeholders == "missing":
@@ -255,9 +255,9 @@ class _Comparison:
         )
 
     def _examples(self, places: NDArray[np.intp]) -> str:
-        """Name the artifacts of some datasets that are not what they should be."""
+        """List the artifacts of some datasets that are not what they should be."""
         artifacts = Artifacts(self.butler, Listing(), closely=True)
-        ids = as_uuids(self.inventory.ids[np.sort(places)[:_SHOWN]])
+        ids = as_uuids(self.inventory.ids[np.sort(places)[:_MAX_LISTED]])
         state = {one: self.inventory.state[place] for one, place in zip(ids, np.sort(places), strict=False)}
         shown = [
             f"{found.path or row.path} ({found.reason})"
@@ -272,7 +272,7 @@ def _is_available(path: str | None, finder: ArtifactFinder) -> bool:
     return path is not None and finder.find(path).size is not None
 
 
-_SHOWN = 3
+_MAX_LISTED = 3
 """Artifacts named in a message."""
 
 _NOT_ON_DISK = (State.ABSENT, State.REGISTERED, State.DANGLING, State.REMOTE)

@@ -114,7 +114,7 @@ def _check_associations(
 
 
 def _check_empty(name: str, promised: int, result: VerifyResult) -> None:
-    """Name a CALIBRATION collection that is searched for calibrations and has none."""
+    """List a CALIBRATION collection that is searched for calibrations and has none."""
     chains = [chain for chain, children in result.chains.items() if name in children]
     if not chains:
         return

@@ -73,7 +73,7 @@ def apply_plan(
     made: list[str] = []
     committing = False
     try:
-        transfer.run(_counted(way.transferables(), tell))
+        transfer.bring(_counted(way.transferables(), tell))
         _register(butler, plan.definitions.dataset_types, made)
         with way.transaction():
             _insert(butler, plan, way)

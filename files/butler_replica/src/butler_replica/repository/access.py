@@ -67,7 +67,7 @@ class AccessResult(Result):
 def ensure_credentials(
     path: str | os.PathLike[str], *, url: str, username: str, password: str, dry_run: bool = False
 ) -> AccessResult:
-    """See to it that the butler finds the right credentials for a database.
+    """Ensure that the butler finds the right credentials for a database.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def ensure_credentials(
     username, password : `str`
         The credentials.
     dry_run : `bool`, optional
-        Say what would be done and change nothing.
+        Report what would be done and change nothing.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def ensure_credentials(
 def ensure_index_entry(
     path: str | os.PathLike[str], *, label: str, root: str | os.PathLike[str], dry_run: bool = False
 ) -> AccessResult:
-    """See to it that a label in a repository index stands for a repository.
+    """Ensure that a label in a repository index stands for a repository.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ def ensure_index_entry(
     root : `str` or `os.PathLike`
         The repository folder.
     dry_run : `bool`, optional
-        Say what would be done and change nothing.
+        Report what would be done and change nothing.
 
     Returns
     -------

@@ -48,7 +48,7 @@ def create_repository(target: Target, state: DatabaseState) -> None:
 
 
 def _finish(target: Target) -> None:
-    """Let everybody read ``butler.yaml`` and the registry who may read the folder, and the folder be moved."""
+    """Make ``butler.yaml`` and the registry readable for whoever may read the folder, and the folder movable."""
     readers = target.root.stat().st_mode & 0o666
     config = Config(target.config_path)
     replace_text(target.config_path, str(movable(config).dump()), mode=0o600 | readers & 0o644)
@@ -57,7 +57,7 @@ def _finish(target: Target) -> None:
 
 
 def movable(config: Config) -> Config:
-    """Take out the root that the butler writes where it is given the name of the file.
+    """Remove the root that the butler writes where it is given the name of the file.
 
     Parameters
     ----------

@@ -78,7 +78,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def inspect(self) -> DatabaseState:
-        """Look at the database; nothing is changed."""
+        """Return what there is of the database; nothing is changed."""
 
     @abc.abstractmethod
     def create(self, root: Path, state: DatabaseState) -> list[str]:
@@ -99,7 +99,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def obstacles(self, state: DatabaseState) -> list[str]:
-        """Say everything for which the database could not be dropped; nothing is changed.
+        """Return everything that keeps the database from being dropped; nothing is changed.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ class Database(abc.ABC):
 
     @abc.abstractmethod
     def foreign_objects(self, state: DatabaseState) -> list[str]:
-        """Name what is in the database and is not the registry's.
+        """List what is in the database and is not the registry's.
 
         Parameters
         ----------
@@ -169,7 +169,7 @@ class Database(abc.ABC):
 
 
 def registry_state(tables: Sequence[str], *, complete: bool) -> RegistryState:
-    """Say how much of a registry a database holds.
+    """Return how much of a registry a database holds.
 
     Parameters
     ----------

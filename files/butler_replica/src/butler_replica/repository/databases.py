@@ -16,7 +16,7 @@ from .postgres import DOOMED, PostgresDatabase
 from .postgres_server import MAKING
 from .sqlite import SqliteDatabase
 
-_LONGEST_NAME = 63
+_MAX_NAME_BYTES = 63
 _SCHEMA_NAME = re.compile(r"[a-z_][a-z0-9_]*")
 
 
@@ -58,8 +58,8 @@ def _check_name(url: sqlalchemy.engine.URL) -> None:
     """Refuse names that a server would cut, that are not ours to take, or that a URL cannot hold."""
     name = url.database or ""
     reason = ""
-    if len(name.encode()) > _LONGEST_NAME:
-        reason = f"is longer than {_LONGEST_NAME} bytes, where the server cuts it"
+    if len(name.encode()) > _MAX_NAME_BYTES:
+        reason = f"is longer than {_MAX_NAME_BYTES} bytes, where the server cuts it"
     elif name in ("template0", "template1") or name.startswith((MAKING, DOOMED)):
         reason = "is the name of a database with a purpose of its own"
     elif not name.isprintable() or name != name.strip():
@@ -77,14 +77,14 @@ def _check_schema_name(url: sqlalchemy.engine.URL, namespace: str) -> None:
         return
     if (
         not _SCHEMA_NAME.fullmatch(namespace)
-        or len(namespace) > _LONGEST_NAME
+        or len(namespace) > _MAX_NAME_BYTES
         or namespace in RESERVED_WORDS
         or namespace.startswith("pg_")
         or namespace == "information_schema"
     ):
         raise RepositoryError(
             f"{url}: lsst-daf-butler cannot work with the schema name {namespace!r} (registry.namespace). Take "
-            f"small letters, digits and underscores (at most {_LONGEST_NAME}), no digit first, no pg_ in front, and "
+            f"small letters, digits and underscores (at most {_MAX_NAME_BYTES}), no digit first, no pg_ in front, and "
             "no reserved word of SQL.",
             arguments=["config.registry.namespace"],
         )

@@ -35,7 +35,7 @@ _MOUNT_TABLE = Path("/proc/self/mountinfo")
 
 
 def is_pruned_record(path: str) -> bool:
-    """Say whether a file of a repository is an export of what was pruned.
+    """Return whether a file of a repository is an export of what was pruned.
 
     Parameters
     ----------
@@ -211,7 +211,7 @@ def _is_occupied(name: str, descriptor: int) -> bool:
 
 
 def place_problem(root: Path, data: DataPlaces) -> str | None:
-    """Say why a folder is no place for a repository that can be removed again.
+    """Return why a folder is no place for a repository that can be removed again.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ def ensure_repository(
         What is replicated, as for `~butler_replica.sets.parse_sets`: a
         repository that could take data with it is not removed.
     dry_run : `bool`, optional
-        Say what would be done and change nothing; refusals are the same.
+        Report what would be done and change nothing; refusals are the same.
 
     Returns
     -------

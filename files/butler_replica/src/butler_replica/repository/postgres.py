@@ -25,14 +25,14 @@ from .postgres_server import (
     MAINTENANCE_DATABASE,
     MARK,
     PostgresServer,
+    execute,
     obstacles,
     rename,
-    run,
     said,
     sessions,
 )
 
-_LEAVE_SECONDS = 2.0
+_MAX_LEAVE_SECONDS = 2.0
 
 DOOMED = "dc2_replica_doomed_"
 """How the name of a database begins that is being destroyed."""
@@ -171,7 +171,7 @@ class PostgresDatabase(Database):
             self._server.connection(MAINTENANCE_DATABASE, "READ COMMITTED") as transaction,
         ):
             try:
-                run(transaction, rename(self.name, self.doomed))
+                execute(transaction, rename(self.name, self.doomed))
                 late = obstacles(transaction, self.doomed)
             except sqlalchemy.exc.DBAPIError as error:
                 late = [f"the server says: {said(error)}"]
@@ -186,13 +186,13 @@ class PostgresDatabase(Database):
         """See `.Database.restore`; a server may admit to no other name."""
         if self._server.called() == self.doomed:
             with self._server.maintenance() as connection:
-                run(connection, rename(self.doomed, self.name))
+                execute(connection, rename(self.doomed, self.name))
 
     def drop(self) -> None:
         """See `.Database.drop`."""
         with self._server.maintenance() as connection:
             try:
-                run(connection, f"DROP DATABASE IF EXISTS {quoted(self.doomed)} WITH (FORCE)")
+                execute(connection, f"DROP DATABASE IF EXISTS {quoted(self.doomed)} WITH (FORCE)")
             except sqlalchemy.exc.DBAPIError as error:
                 raise RepositoryError(
                     f"{self.url}: the replica's files are removed; its database, which is called {self.doomed} "
@@ -203,7 +203,7 @@ class PostgresDatabase(Database):
     def obstacles(self, state: DatabaseState) -> list[str]:
         """See `.Database.obstacles`."""
         with self._server.maintenance() as connection:
-            deadline = time.monotonic() + _LEAVE_SECONDS
+            deadline = time.monotonic() + _MAX_LEAVE_SECONDS
             # A session ends a little after its client has closed it, ours included.
             while (here := sessions(connection, state.called)) and time.monotonic() < deadline:
                 time.sleep(0.1)

@@ -7,9 +7,9 @@ __all__ = [
     "MAKING",
     "MARK",
     "PostgresServer",
+    "execute",
     "obstacles",
     "rename",
-    "run",
     "said",
     "sessions",
 ]
@@ -136,14 +136,14 @@ class PostgresServer:
             rename(temporary, self.name),
         ]
         try:
-            run(connection, statements[0])
+            execute(connection, statements[0])
             with self.connection(MAINTENANCE_DATABASE, "READ COMMITTED") as transaction:
                 for statement in statements[1:]:
-                    run(transaction, statement)
+                    execute(transaction, statement)
                 transaction.commit()
         except sqlalchemy.exc.DBAPIError as error:
             with contextlib.suppress(sqlalchemy.exc.DBAPIError):
-                run(connection, f"DROP DATABASE IF EXISTS {quoted(temporary)}")
+                execute(connection, f"DROP DATABASE IF EXISTS {quoted(temporary)}")
             raise RepositoryError(
                 f"{self.url}: the database cannot be created; the server says: {said(error)}. "
                 "The login role needs CREATEDB (ALTER ROLE ... CREATEDB), or an administrator "
@@ -169,11 +169,11 @@ class PostgresServer:
                             sqlalchemy.text(FOREIGN_OBJECTS), {"schema": "public"}
                         ).all()
                     if empty:
-                        run(connection, f"DROP DATABASE {quoted(name)}")
+                        execute(connection, f"DROP DATABASE {quoted(name)}")
 
 
-def run(connection: sqlalchemy.Connection, statement: str) -> None:
-    """Run a statement as it is: a driver would take ``%`` in a name for a parameter."""
+def execute(connection: sqlalchemy.Connection, statement: str) -> None:
+    """Execute a statement as it is: a driver would take ``%`` in a name for a parameter."""
     connection.exec_driver_sql(statement.replace("%", "%%"))
 
 
@@ -189,14 +189,14 @@ def _libc(connection: sqlalchemy.Connection) -> str:
 
 
 def _lock_name(connection: sqlalchemy.Connection, name: str, *, wait: bool = True) -> bool:
-    """Hold the name of a database that is not finished, for as long as the connection lasts."""
+    """Lock the name of a database that is not finished, for as long as the connection lasts."""
     function = "pg_advisory_lock" if wait else "pg_try_advisory_lock"
     statement = sqlalchemy.text(f"SELECT {function}(hashtextextended(:name, 0))")
     return connection.execute(statement, {"name": name}).scalar() is not False
 
 
 def sessions(connection: sqlalchemy.Connection, name: str) -> list[str]:
-    """Name the sessions of a database.
+    """List the sessions of a database.
 
     Parameters
     ----------
@@ -249,7 +249,7 @@ _OBSTACLES = {
 
 
 def obstacles(connection: sqlalchemy.Connection, name: str) -> list[str]:
-    """Say for what else than sessions a database would not be dropped, or would take others' things with it.
+    """Return what else than sessions keeps a database from being dropped, or would be dropped with it and is others'.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ MANIFEST = ".dc2-sample.json"
 _LAYOUT = 1
 """Version of what a sample of given parameters consists of."""
 
-_NAMED = 10
+_MAX_LISTED = 10
 """Missing artifacts of a dataset type that a result names; the manifest names all."""
 
 _STALE_CONFIGURATION = """\
@@ -71,7 +71,7 @@ class SampleResult(Result):
             "detectors": self.detectors,
             "datasets": self.datasets,
             "missing": {name: len(paths) for name, paths in self.missing.items()},
-            "missing_artifacts": {name: paths[:_NAMED] for name, paths in self.missing.items()},
+            "missing_artifacts": {name: paths[:_MAX_LISTED] for name, paths in self.missing.items()},
             "exports": self.exports,
         }
 
@@ -113,7 +113,7 @@ def make_sample(
     detectors : `int`, optional
         Number of detectors that have datasets; all 189 are registered.
     dry_run : `bool`, optional
-        Only say what would be made.
+        Only report what would be made.
 
     Returns
     -------

@@ -42,7 +42,7 @@ _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 """What file systems say that have no ``flock``."""
 
 _CONTENT_BEGINS = b'{"pid"'
-_LONGEST_CONTENT = 4096
+_MAX_CONTENT_BYTES = 4096
 
 _held: dict[Path, int] = {}
 """Folders that this process has locked, and how many times."""
@@ -52,15 +52,15 @@ class DatabaseLock(Protocol):
     """A lock of the database that other writers ask for, too."""
 
     def try_acquire(self) -> bool:
-        """Take the lock, or say that another session has it."""
+        """Acquire the lock; return whether that could be done."""
         ...
 
     def holder(self) -> str:
-        """Say who has it."""
+        """Return who has it."""
         ...
 
     def release(self) -> None:
-        """Give it back."""
+        """Release it."""
         ...
 
 
@@ -68,7 +68,7 @@ class DatabaseLock(Protocol):
 def repository_lock(
     root: str | os.PathLike[str], *, wait_seconds: float = 0.0, database_lock: DatabaseLock | None = None
 ) -> Iterator[None]:
-    """Hold the exclusive lock of a repository while it is written to.
+    """Lock a repository for writing.
 
     A process that holds the lock may take it again, so that one verb can call
     another.
@@ -106,7 +106,7 @@ def repository_lock(
 
 
 class _Waiting:
-    """Waits for another writer, and says for whom.
+    """Waits for another writer, and reports for whom.
 
     Parameters
     ----------
@@ -119,7 +119,7 @@ class _Waiting:
     def __init__(self, folder: Path, deadline: float) -> None:
         self._folder = folder
         self._deadline = deadline
-        self._told = ""
+        self._reported = ""
 
     def for_holder(self, holder: str) -> None:
         """Wait a little."""
@@ -128,9 +128,9 @@ class _Waiting:
                 f"{self._folder}: another process is writing to this repository: {holder}. "
                 "Wait until it has finished, or stop it, and run this again."
             )
-        if holder != self._told:
+        if holder != self._reported:
             _LOG.warning("%s: waiting for another writer, %s.", self._folder, holder)
-            self._told = holder
+            self._reported = holder
         time.sleep(_POLL_SECONDS)
 
 
@@ -231,13 +231,13 @@ def _checked(path: Path, descriptor: int) -> int:
 
 
 def _problem(descriptor: int) -> str:
-    """Say what an open file is that is not a lock file."""
+    """Return what an open file is that is not a lock file."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
         return "is no regular file"
     if status.st_nlink > 1:
         return "is another name (hard link) of some other file"
-    content = os.pread(descriptor, _LONGEST_CONTENT, 0)
+    content = os.pread(descriptor, _MAX_CONTENT_BYTES, 0)
     # A power cut can leave zeros.
     if content.strip(b"\0") and not content.startswith(_CONTENT_BEGINS):
         return "is a file with another content"
@@ -245,7 +245,7 @@ def _problem(descriptor: int) -> str:
 
 
 def _open_up(descriptor: int, folder: Path) -> None:
-    """Let those use the lock file who may use the folder, and nobody else."""
+    """Give the lock file to those who may use the folder, and to nobody else."""
     of_folder, status = folder.stat(), os.fstat(descriptor)
     owner = of_folder.st_uid if os.geteuid() == 0 else -1
     with contextlib.suppress(OSError):
@@ -279,12 +279,12 @@ def _write_holder(descriptor: int) -> None:
     # What others read is not worth failing: the disk is full, or the file is open for reading only.
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(describe_process()).encode()[:_LONGEST_CONTENT], 0)
+        os.pwrite(descriptor, json.dumps(describe_process()).encode()[:_MAX_CONTENT_BYTES], 0)
 
 
 def _read_holder(descriptor: int) -> str:
     try:
-        holder = json.loads(os.pread(descriptor, _LONGEST_CONTENT, 0))
+        holder = json.loads(os.pread(descriptor, _MAX_CONTENT_BYTES, 0))
         return f"process {holder['pid']} on {holder['host']} ({holder['command']}), since {holder['since']}"
     except (ValueError, KeyError, TypeError):
         return "a process that has not said its name"

@@ -31,7 +31,7 @@ class OpenRepository:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only writer; wait for another one. What others wrote meanwhile is known then."""
+        """Lock the repository; wait for another writer. What others wrote meanwhile is known then."""
         if self.dry_run:
             self.butler.registry.refresh()
             yield
