@@ -139,12 +139,14 @@ def main() -> None:
     )
 
     def verb() -> Any:
+        from butler_replica.dimensions.made import KNOWN_RECORDS
         from butler_replica.imports.several import import_sets
 
         return import_sets(
             module.params["repo"],
             module.params["sets"],
             dry_run=module.check_mode,
+            maker=KNOWN_RECORDS,
             progress=lambda name: progress(f"import set {name}"),
         )
 

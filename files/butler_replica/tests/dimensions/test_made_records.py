@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from lsst.daf.butler import Butler, DatasetRef, DatasetType, FileDataset
+from lsst.daf.butler import (
+    Butler,
+    DatasetRef,
+    DatasetType,
+    DimensionRecord,
+    DimensionUniverse,
+    FileDataset,
+)
 from lsst.sphgeom import Box
 
 from butler_replica.cli import main
 from butler_replica.dimensions.instrument import register_instrument
+from butler_replica.dimensions.made import KNOWN_RECORDS
+from butler_replica.dimensions.needed import RecordMaker
+from butler_replica.dimensions.records import DataIdKey
 from butler_replica.dimensions.rings import RingsSkyMap
 from butler_replica.dimensions.skymap import register_skymap
 from butler_replica.dimensions.skymap_records import skymap_record, tract_records
@@ -96,11 +106,11 @@ def test_what_is_needed_is_made_and_nothing_else(
 ) -> None:
     bare = without_dimensions(export)
     before = registry_tables(repository)
-    planned = import_exports(repository, [bare], register=True, dry_run=True)
+    planned = import_exports(repository, [bare], register=True, maker=KNOWN_RECORDS, dry_run=True)
     assert planned.to_dict()["dimension_records"] == 9
     assert registry_tables(repository) == before
 
-    result = import_exports(repository, [bare], register=True)
+    result = import_exports(repository, [bare], register=True, maker=KNOWN_RECORDS)
     assert result.to_dict()["dimension_records"] == 9
     assert set(result.files[0].notices) == {
         f"Made 1 instrument records of {INSTRUMENT}.",
@@ -121,7 +131,7 @@ def test_what_is_needed_is_made_and_nothing_else(
     for table in MADE:
         assert rows(repository, table) <= rows(registered, table)
     assert count(repository, "dataset") == 4
-    assert not import_exports(repository, [bare], register=True).changed
+    assert not import_exports(repository, [bare], register=True, maker=KNOWN_RECORDS).changed
     # What the stages register later goes with it, and completes it.
     register_instrument(str(repository))
     register_skymap(str(repository), tracts=[3828, 3829])
@@ -135,11 +145,11 @@ def test_an_export_that_brings_some_of_them(
     """Records of an export need others, too."""
     bare = without_dimensions(export, "instrument", "skymap")
     with pytest.raises(ConflictError, match="2 dimension records are needed") as error:
-        import_exports(repository, [bare])
+        import_exports(repository, [bare], maker=KNOWN_RECORDS)
     assert "1 instrument records, for detector records: instrument=LSSTCam-imSim" in str(error.value)
     assert "1 skymap records, for tract records: skymap=DC2" in str(error.value)
     assert "2 of them can be made: --register" in str(error.value)
-    import_exports(repository, [bare], register=True)
+    import_exports(repository, [bare], register=True, maker=KNOWN_RECORDS)
     for table in MADE:
         assert rows(repository, table) <= rows(registered, table)
     assert count(repository, "dataset") == 4
@@ -175,7 +185,7 @@ def test_what_cannot_be_made(
     bare.write_text(bare.read_text().replace(old, new))
     before = registry_tables(repository)
     with pytest.raises(ConflictError, match=said) as error:
-        import_exports(repository, [bare], register=True)
+        import_exports(repository, [bare], register=True, maker=KNOWN_RECORDS)
     assert "can be made" not in str(error.value)
     assert registry_tables(repository) == before
 
@@ -188,7 +198,7 @@ def test_another_skymap_of_that_name(make_repository: Callable[..., Repository],
         butler.registry.insertDimensionData("tract", *tract_records(other, butler.dimensions, [3828]))
     before = registry_tables(repository)
     with pytest.raises(ConflictError, match="skymap DC2 that is there is another one") as error:
-        import_exports(repository, [without_dimensions(export)], register=True)
+        import_exports(repository, [without_dimensions(export)], register=True, maker=KNOWN_RECORDS)
     assert "1 tract records, for coadd: skymap=DC2, tract=3829" in str(error.value)
     assert registry_tables(repository) == before
 
@@ -200,7 +210,7 @@ def test_nothing_is_left_of_a_file_that_fails(repository: Repository, export: Pa
     content = artifact.read_text()
     artifact.unlink()
     with pytest.raises(ArtifactError, match="1 of 4 artifacts are missing"):
-        import_exports(repository, [bare], register=True)
+        import_exports(repository, [bare], register=True, maker=KNOWN_RECORDS)
     assert registry_tables(repository) == before
     artifact.write_text(content)
     # The database refuses the datasets, when the dimension records are in it.
@@ -209,7 +219,7 @@ def test_nothing_is_left_of_a_file_that_fails(repository: Repository, export: Pa
     else:
         repository.sql("ALTER TABLE dataset ADD CONSTRAINT refused CHECK (false)")
     with pytest.raises(ConflictError, match="constraint|refused"):
-        import_exports(repository, [bare], register=True)
+        import_exports(repository, [bare], register=True, maker=KNOWN_RECORDS)
     assert {table: count(repository, table) for table in MADE} == dict.fromkeys(MADE, 0)
 
 
@@ -257,3 +267,50 @@ def test_ci_imsim(repository: Repository, registered: Repository, ci_imsim: Path
     flats = butler.query_datasets("flat", "*", where=where, find_first=False)
     assert {flat.dataId["detector"] for flat in flats} == {54}
     assert butler.getURI(flats[0]).exists()
+
+
+class OneDetector(RecordMaker):
+    """Knows nothing but detector 13 of an instrument that no release has heard of."""
+
+    def make(
+        self, universe: DimensionUniverse, element: str, wanted: Collection[DataIdKey]
+    ) -> dict[DataIdKey, DimensionRecord]:
+        columns: dict[str, dict[str, Any]] = {
+            "instrument": {"name": "Cam", "class_name": "no.such.Cam", "detector_max": 99},
+            "detector": {"instrument": "Cam", "id": 13, "full_name": "D13"},
+        }
+        if element not in columns:
+            return {}
+        record = universe[element].RecordClass(**columns[element])
+        return {key: record for key in wanted if key == record.dataId.required_values}
+
+    def others(self, *_: object) -> set[str]:
+        return set()
+
+
+def test_made_by_whoever_is_handed_in(repository: Repository, tmp_path: Path) -> None:
+    """An import has no instrument and no sky map of its own."""
+    export = tmp_path / "export.yaml"
+    text = (
+        "{description: Butler Data Repository Export, version: 1.0.2, universe_version: 7, "
+        "universe_namespace: daf_butler, data: ["
+        "{type: dataset_type, name: bias, dimensions: [instrument, detector], storage_class: Exposure}, "
+        "{type: dataset, dataset_type: bias, run: r, records: ["
+        "{dataset_id: [!uuid 'c4b1a9b6-0e0b-4f0c-8f5f-0f3a0c4de001'], "
+        "data_id: [{instrument: Cam, detector: %d}], path: a, formatter: lsst.a.AFormatter}]}]}"
+    )
+    export.write_text(text % 14)
+    with pytest.raises(ConflictError, match=r"1 detector records, for bias: instrument=Cam, detector=14"):
+        import_exports(repository, [export], missing="register", register=True, maker=OneDetector())
+    assert count(repository, "detector") == count(repository, "instrument") == 0
+    export.write_text(text % 13)
+    with pytest.raises(ConflictError, match="2 of them can be made: --register"):
+        import_exports(repository, [export], missing="register", maker=OneDetector())
+    with pytest.raises(TypeError, match="maker"):
+        import_exports(repository, [export], missing="register", register=True)
+    result = import_exports(repository, [export], missing="register", register=True, maker=OneDetector())
+    assert result.files[0].notices == [
+        "Made 1 instrument records of Cam.",
+        "Made 1 detector records of Cam.",
+    ]
+    assert repository.sql("SELECT instrument, id, full_name FROM detector") == [("Cam", 13, "D13")]

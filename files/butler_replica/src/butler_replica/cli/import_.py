@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..dimensions.made import KNOWN_RECORDS
 from ..imports.importer import import_exports
 from ._common import dry_run_option, import_options, json_option, repo_argument, report, reports_errors
 from ._progress import shown_progress
@@ -27,5 +28,7 @@ def import_(repo: str, exports: tuple[str, ...], *, as_json: bool, dry_run: bool
     a run can be repeated, and continued after an interruption.
     """
     with shown_progress("import") as progress:
-        result = import_exports(repo, exports, dry_run=dry_run, progress=progress, **options)
+        result = import_exports(
+            repo, exports, dry_run=dry_run, progress=progress, maker=KNOWN_RECORDS, **options
+        )
     report(result, as_json=as_json)

@@ -20,7 +20,7 @@ from lsst.daf.butler.queries import Query
 from lsst.utils.iteration import chunk_iterable
 
 from .identity import OtherRecords
-from .made import NeededRecords
+from .needed import NeededRecords
 
 LOOKUP_BATCH = 10_000
 """Data IDs in one query."""
@@ -88,7 +88,7 @@ class RecordLookup:
         places where it has them.
     others : `~butler_replica.dimensions.identity.OtherRecords`
         Those of the export that datasets must not use.
-    needed : `~butler_replica.dimensions.made.NeededRecords`
+    needed : `~butler_replica.dimensions.needed.NeededRecords`
         Gets those that neither has.
     """
 

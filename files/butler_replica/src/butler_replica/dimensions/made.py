@@ -1,25 +1,20 @@
-"""Dimension records that datasets need and nobody brought: made here where that is possible, named otherwise."""
+"""Dimension records of the instruments and skymaps that are known here, made for whoever needs them."""
 
 from __future__ import annotations
 
-__all__ = ["NeededRecords", "make_records"]
+__all__ = ["KNOWN_RECORDS", "make_records"]
 
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
-from pathlib import Path
-from typing import Any
 
-from lsst.daf.butler import DimensionElement, DimensionRecord, DimensionUniverse
+from lsst.daf.butler import DimensionRecord, DimensionUniverse
+from typing_extensions import override
 
-from ..errors import ConflictError
 from .instruments import known_instruments
+from .needed import RecordMaker
 from .records import DataIdKey
 from .rings import RingsSkyMap
 from .skymap_records import patch_records, skymap_record, tract_records
 from .skymaps import known_skymaps
-
-_MAX_LISTED = 5
-"""Examples in a message."""
 
 _OF_INSTRUMENTS = ("instrument", "detector", "physical_filter")
 _OF_SKYMAPS = ("skymap", "tract", "patch")
@@ -66,143 +61,26 @@ def _of_skymap(
     return make(skymap, universe, tracts) if tracts else ()
 
 
-_MAKERS = {
-    **dict.fromkeys(_OF_INSTRUMENTS, "butler register-instrument"),
-    **dict.fromkeys(_OF_SKYMAPS, "butler register-skymap"),
-    "visit": "butler define-visits",
-}
-"""What makes dimension records of any instrument and sky map."""
+class _KnownRecords(RecordMaker):
+    """Makes the records of known instruments and skymaps."""
 
-
-class NeededRecords:
-    """Dimension records that are needed and that neither an export nor the repository has.
-
-    Parameters
-    ----------
-    universe : `lsst.daf.butler.DimensionUniverse`
-        Universe of the repository.
-    register : `bool`
-        Make those that can be made.
-    """
-
-    def __init__(self, universe: DimensionUniverse, *, register: bool) -> None:
-        self._universe = universe
-        self._register = register
-        self._lacking: dict[str, dict[DataIdKey, str]] = {}
-        self._other_skymaps: set[str] = set()
-        self.made: dict[str, list[DimensionRecord]] = {}
-        """Records that were made, by element."""
-
-    def supply(
-        self,
-        element: DimensionElement,
-        lacking: Collection[DataIdKey],
-        user: str,
-        skymaps: Mapping[DataIdKey, DimensionRecord],
+    @override
+    def make(
+        self, universe: DimensionUniverse, element: str, wanted: Collection[DataIdKey]
     ) -> dict[DataIdKey, DimensionRecord]:
-        """Make records if that is wanted, and take note of those that nobody has.
+        return make_records(universe, element, wanted)
 
-        Parameters
-        ----------
-        element : `lsst.daf.butler.DimensionElement`
-            Dimension element.
-        lacking : `~collections.abc.Collection` [ `tuple` ]
-            Required values of the records; the dimensions that they depend on
-            were asked for before.
-        user : `str`
-            What needs them.
-        skymaps : `~collections.abc.Mapping` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
-            Records of skymaps that there are.
-
-        Returns
-        -------
-        records : `dict` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
-            Those that were made, by their required values.
-        """
-        made: dict[DataIdKey, DimensionRecord] = {}
-        if self._register:
-            others = self._others(element.name, lacking, skymaps)
-            self._other_skymaps |= others
-            made = make_records(
-                self._universe, element.name, {key for key in lacking if key[0] not in others}
-            )
-        if made:
-            self.made.setdefault(element.name, []).extend(made.values())
-        for key in lacking:
-            if key not in made:
-                self._lacking.setdefault(element.name, {}).setdefault(key, user)
-        return made
-
-    @staticmethod
-    def _others(
-        element: str, lacking: Collection[DataIdKey], skymaps: Mapping[DataIdKey, DimensionRecord]
+    @override
+    def others(
+        self, element: str, wanted: Collection[DataIdKey], skymaps: Mapping[DataIdKey, DimensionRecord]
     ) -> set[str]:
-        """Find the skymaps that are there under the name of a known one and are not the same."""
-        names = {key[0] for key in lacking} if element in ("tract", "patch") else set()
+        names = {key[0] for key in wanted} if element in ("tract", "patch") else set()
         return {
             name
             for name in names & set(known_skymaps())
             if (there := skymaps.get((name,))) is not None and there.hash != known_skymaps()[name].sha1
         }
 
-    def notices(self) -> list[str]:
-        """Return what was made."""
-        counts = Counter(
-            (element, record.dataId.required_values[0])
-            for element, records in self.made.items()
-            for record in records
-        )
-        return [f"Made {count} {element} records of {name}." for (element, name), count in counts.items()]
 
-    def check(self, export: Path) -> None:
-        """Refuse to go on where a record is lacking.
-
-        Parameters
-        ----------
-        export : `pathlib.Path`
-            The export, for the message.
-
-        Raises
-        ------
-        ConflictError
-            Raised if there is one; the message names all elements, their
-            values, and how they can be had.
-        """
-        if not self._lacking:
-            return
-        count = sum(len(keys) for keys in self._lacking.values())
-        lines = [
-            f"{export}: {count} dimension records are needed that neither the export nor the repository has; "
-            "nothing of this file was imported."
-        ]
-        lines += [
-            self._line(element, self._lacking[element.name])
-            for element in self._universe.sorted(self._lacking)
-        ]
-        commands = {_MAKERS[name]: None for name in self._lacking if name in _MAKERS}
-        lines.append(
-            "Import the export that has them first"
-            + (f", or make them with the Science Pipelines ({', '.join(commands)})." if commands else ".")
-        )
-        lines += [
-            f"The skymap {name} that is there is another one than that which could be made under this name."
-            for name in sorted(self._other_skymaps)
-        ]
-        makeable = sum(len(make_records(self._universe, name, keys)) for name, keys in self._lacking.items())
-        if makeable and not self._register:
-            lines.append(f"{makeable} of them can be made: --register (register: true).")
-        raise ConflictError(*lines)
-
-    @staticmethod
-    def _line(element: DimensionElement, lacking: Mapping[DataIdKey, str]) -> str:
-        users = sorted(set(lacking.values()))
-        examples = [_text(element, key) for key in sorted(lacking)[:_MAX_LISTED]]
-        return (
-            f"  {len(lacking)} {element.name} records, for {', '.join(users[:_MAX_LISTED])}"
-            f"{' ...' if len(users) > _MAX_LISTED else ''}: "
-            f"{'; '.join(examples)}{' ...' if len(lacking) > _MAX_LISTED else ''}"
-        )
-
-
-def _text(element: DimensionElement, key: tuple[Any, ...]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in zip(element.required.names, key, strict=True))
+KNOWN_RECORDS: RecordMaker = _KnownRecords()
+"""What an import is handed that may make dimension records."""

@@ -1,77 +1,75 @@
-"""Dimension records that datasets need and nobody brought: made here where that is possible, named otherwise."""
+"""Dimension records that datasets need and nobody brought: made by whoever can, named otherwise."""
 
 from __future__ import annotations
 
-__all__ = ["NeededRecords", "make_records"]
+__all__ = ["NeededRecords", "RecordMaker"]
 
+import abc
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from lsst.daf.butler import DimensionElement, DimensionRecord, DimensionUniverse
 
 from ..errors import ConflictError
-from .instruments import known_instruments
 from .records import DataIdKey
-from .rings import RingsSkyMap
-from .skymap_records import patch_records, skymap_record, tract_records
-from .skymaps import known_skymaps
 
-_SHOWN = 5
+_MAX_LISTED = 5
 """Examples in a message."""
 
-_OF_INSTRUMENTS = ("instrument", "detector", "physical_filter")
-_OF_SKYMAPS = ("skymap", "tract", "patch")
-
-
-def make_records(
-    universe: DimensionUniverse, element: str, wanted: Collection[DataIdKey]
-) -> dict[DataIdKey, DimensionRecord]:
-    """Make dimension records of instruments and skymaps that are known.
-
-    They are those of `~butler_replica.dimensions.instruments.register_instrument` and
-    `~butler_replica.dimensions.rings.register_skymap`.
-
-    Parameters
-    ----------
-    universe : `lsst.daf.butler.DimensionUniverse`
-        Universe of the repository.
-    element : `str`
-        Dimension element.
-    wanted : `~collections.abc.Collection` [ `tuple` ]
-        Required values of the records.
-
-    Returns
-    -------
-    records : `dict` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
-        Those that there are, by their required values.
-    """
-    records: list[DimensionRecord] = []
-    for name in {key[0] for key in wanted}:
-        if element in _OF_INSTRUMENTS and name in known_instruments():
-            records += known_instruments()[name].records(universe)[element]
-        elif element in _OF_SKYMAPS and name in known_skymaps():
-            records += _of_skymap(universe, known_skymaps()[name], element, wanted)
-    return {key: record for record in records if (key := record.dataId.required_values) in wanted}
-
-
-def _of_skymap(
-    universe: DimensionUniverse, skymap: RingsSkyMap, element: str, wanted: Collection[DataIdKey]
-) -> Iterable[DimensionRecord]:
-    if element == "skymap":
-        return [skymap_record(skymap, universe)]
-    tracts = sorted({key[1] for key in wanted if key[0] == skymap.name and 0 <= key[1] < skymap.n_tracts})
-    make = tract_records if element == "tract" else patch_records
-    return make(skymap, universe, tracts) if tracts else ()
-
-
-_MAKERS = {
-    **dict.fromkeys(_OF_INSTRUMENTS, "butler register-instrument"),
-    **dict.fromkeys(_OF_SKYMAPS, "butler register-skymap"),
+_COMMANDS = {
+    **dict.fromkeys(("instrument", "detector", "physical_filter"), "butler register-instrument"),
+    **dict.fromkeys(("skymap", "tract", "patch"), "butler register-skymap"),
     "visit": "butler define-visits",
 }
 """What makes dimension records of any instrument and sky map."""
+
+
+class RecordMaker(abc.ABC):
+    """Whoever can make dimension records that neither an export nor a repository has."""
+
+    @abc.abstractmethod
+    def make(
+        self, universe: DimensionUniverse, element: str, wanted: Collection[DataIdKey]
+    ) -> Mapping[DataIdKey, DimensionRecord]:
+        """Make dimension records.
+
+        Parameters
+        ----------
+        universe : `lsst.daf.butler.DimensionUniverse`
+            Universe of the repository.
+        element : `str`
+            Dimension element.
+        wanted : `~collections.abc.Collection` [ `tuple` ]
+            Required values of the records.
+
+        Returns
+        -------
+        records : `~collections.abc.Mapping` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
+            Those that can be made, by their required values.
+        """
+
+    @abc.abstractmethod
+    def others(
+        self, element: str, wanted: Collection[DataIdKey], skymaps: Mapping[DataIdKey, DimensionRecord]
+    ) -> set[str]:
+        """Find the skymaps that are there under the name of one that could be made, and are not the same.
+
+        Parameters
+        ----------
+        element : `str`
+            Dimension element.
+        wanted : `~collections.abc.Collection` [ `tuple` ]
+            Required values of records of it.
+        skymaps : `~collections.abc.Mapping` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
+            Records of skymaps that there are.
+
+        Returns
+        -------
+        names : `set` [ `str` ]
+            Their names; nothing is made for them.
+        """
 
 
 class NeededRecords:
@@ -81,12 +79,15 @@ class NeededRecords:
     ----------
     universe : `lsst.daf.butler.DimensionUniverse`
         Universe of the repository.
+    maker : `RecordMaker` or `None`
+        Who can make some.
     register : `bool`
-        Make those that can be made.
+        Let it make those that it can.
     """
 
-    def __init__(self, universe: DimensionUniverse, *, register: bool) -> None:
+    def __init__(self, universe: DimensionUniverse, maker: RecordMaker | None, *, register: bool) -> None:
         self._universe = universe
+        self._maker = maker
         self._register = register
         self._lacking: dict[str, dict[DataIdKey, str]] = {}
         self._other_skymaps: set[str] = set()
@@ -99,8 +100,8 @@ class NeededRecords:
         lacking: Collection[DataIdKey],
         user: str,
         skymaps: Mapping[DataIdKey, DimensionRecord],
-    ) -> dict[DataIdKey, DimensionRecord]:
-        """Make records if that is wanted, and take note of those that nobody has.
+    ) -> Mapping[DataIdKey, DimensionRecord]:
+        """Return records that are made, if that is wanted, and take note of those that nobody has.
 
         Parameters
         ----------
@@ -116,14 +117,14 @@ class NeededRecords:
 
         Returns
         -------
-        records : `dict` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
+        records : `~collections.abc.Mapping` [ `tuple`, `lsst.daf.butler.DimensionRecord` ]
             Those that were made, by their required values.
         """
-        made: dict[DataIdKey, DimensionRecord] = {}
-        if self._register:
-            others = self._others(element.name, lacking, skymaps)
+        made: Mapping[DataIdKey, DimensionRecord] = {}
+        if self._register and self._maker:
+            others = self._maker.others(element.name, lacking, skymaps)
             self._other_skymaps |= others
-            made = make_records(
+            made = self._maker.make(
                 self._universe, element.name, {key for key in lacking if key[0] not in others}
             )
         if made:
@@ -133,20 +134,8 @@ class NeededRecords:
                 self._lacking.setdefault(element.name, {}).setdefault(key, user)
         return made
 
-    @staticmethod
-    def _others(
-        element: str, lacking: Collection[DataIdKey], skymaps: Mapping[DataIdKey, DimensionRecord]
-    ) -> set[str]:
-        """Find the skymaps that are there under the name of a known one and are not the same."""
-        names = {key[0] for key in lacking} if element in ("tract", "patch") else set()
-        return {
-            name
-            for name in names & set(known_skymaps())
-            if (there := skymaps.get((name,))) is not None and there.hash != known_skymaps()[name].sha1
-        }
-
     def notices(self) -> list[str]:
-        """Say what was made."""
+        """Return what was made."""
         counts = Counter(
             (element, record.dataId.required_values[0])
             for element, records in self.made.items()
@@ -179,7 +168,7 @@ class NeededRecords:
             self._line(element, self._lacking[element.name])
             for element in self._universe.sorted(self._lacking)
         ]
-        commands = {_MAKERS[name]: None for name in self._lacking if name in _MAKERS}
+        commands = {_COMMANDS[name]: None for name in self._lacking if name in _COMMANDS}
         lines.append(
             "Import the export that has them first"
             + (f", or make them with the Science Pipelines ({', '.join(commands)})." if commands else ".")
@@ -188,19 +177,24 @@ class NeededRecords:
             f"The skymap {name} that is there is another one than that which could be made under this name."
             for name in sorted(self._other_skymaps)
         ]
-        makeable = sum(len(make_records(self._universe, name, keys)) for name, keys in self._lacking.items())
-        if makeable and not self._register:
+        if not self._register and (makeable := self._n_makeable()):
             lines.append(f"{makeable} of them can be made: --register (register: true).")
         raise ConflictError(*lines)
+
+    def _n_makeable(self) -> int:
+        if self._maker is None:
+            return 0
+        make = self._maker.make
+        return sum(len(make(self._universe, name, keys)) for name, keys in self._lacking.items())
 
     @staticmethod
     def _line(element: DimensionElement, lacking: Mapping[DataIdKey, str]) -> str:
         users = sorted(set(lacking.values()))
-        examples = [_text(element, key) for key in sorted(lacking)[:_SHOWN]]
+        examples = [_text(element, key) for key in sorted(lacking)[:_MAX_LISTED]]
         return (
-            f"  {len(lacking)} {element.name} records, for {', '.join(users[:_SHOWN])}"
-            f"{' ...' if len(users) > _SHOWN else ''}: "
-            f"{'; '.join(examples)}{' ...' if len(lacking) > _SHOWN else ''}"
+            f"  {len(lacking)} {element.name} records, for {', '.join(users[:_MAX_LISTED])}"
+            f"{' ...' if len(users) > _MAX_LISTED else ''}: "
+            f"{'; '.join(examples)}{' ...' if len(lacking) > _MAX_LISTED else ''}"
         )
 
 

@@ -8,7 +8,7 @@ from lsst.daf.butler import Butler, DimensionElement, DimensionRecord
 
 from ..dimensions.compared import compare_records
 from ..dimensions.lookup import RecordLookup, data_id_text
-from ..dimensions.made import NeededRecords
+from ..dimensions.needed import NeededRecords
 from ..errors import ConflictError
 from ..exports.model import ExportFile
 
@@ -22,7 +22,7 @@ class PlannedRecords:
         The repository; it is only read.
     export : `~butler_replica.exports.model.ExportFile`
         What the export says.
-    needed : `~butler_replica.dimensions.made.NeededRecords`
+    needed : `~butler_replica.dimensions.needed.NeededRecords`
         Gets those that neither has.
     notices : `list` [ `str` ]
         Gets what a reader should know.

@@ -13,6 +13,7 @@ from typing import Any
 from .. import internals
 from ..artifacts.listing import Listing
 from ..collections.chains import ChainResult, Collections, apply_chains
+from ..dimensions.needed import RecordMaker
 from ..errors import ConflictError, ReplicaError
 from ..exports.ahead import ReadAhead
 from ..exports.files import find_exports
@@ -35,6 +36,7 @@ def import_exports(
     *,
     dry_run: bool = False,
     progress: Progress | None = None,
+    maker: RecordMaker | None = None,
     staged_from: int = STAGED_FROM,
     **given: Any,
 ) -> ImportResult:
@@ -56,6 +58,9 @@ def import_exports(
         Say what would be done; the repository is opened read-only.
     progress : `~collections.abc.Callable`, optional
         Called while it works.
+    maker : `~butler_replica.dimensions.needed.RecordMaker`, optional
+        Who makes the dimension records that are missing, where the option
+        ``register`` asks for that.
     staged_from : `int`, optional
         Datasets of an export from which they are compared and inserted set
         by set; a smaller export's are, one by one.
@@ -77,11 +82,13 @@ def import_exports(
         options = parse_options(given)
     elif given:
         raise TypeError(f"{', '.join(given)}: given beside options")
+    if options.register and maker is None:
+        raise TypeError("register: who makes the records (maker) is not given")
     if options.artifacts is not None and not options.artifacts.is_dir() and options.missing == "fail":
         raise ReplicaError(f"{options.artifacts}: no such folder; the artifacts are expected in it.")
     paths = find_exports(exports)
     with opened(repo, dry_run=dry_run) as repository, Ways(repository.butler, staged_from) as ways:
-        return _Importer(repository, options, ways).run(paths, progress)
+        return _Importer(repository, options, ways, maker).run(paths, progress)
 
 
 class _Work:
@@ -147,9 +154,14 @@ class _Importer:
         How exports are imported.
     ways : `~butler_replica.imports.ways.Ways`
         Of which the datasets of each export take one.
+    maker : `~butler_replica.dimensions.needed.RecordMaker` or `None`
+        Who makes dimension records.
     """
 
-    def __init__(self, repository: OpenRepository, options: ImportOptions, ways: Ways) -> None:
+    def __init__(
+        self, repository: OpenRepository, options: ImportOptions, ways: Ways, maker: RecordMaker | None
+    ) -> None:
+        self._maker = maker
         self._repository = repository
         self._butler = repository.butler
         self._options = options
@@ -174,10 +186,11 @@ class _Importer:
         return self.result
 
     def _import(self, export: ExportFile, comparing: Callable[[int], None], work: _Work, number: int) -> None:
-        with planned(self._butler, export, self._options, self._listing, ways=self._ways, tell=comparing) as (
-            plan,
-            way,
-        ):
+        options, ways, maker = self._options, self._ways, self._maker
+        comparison = planned(
+            self._butler, export, options, self._listing, ways=ways, maker=maker, tell=comparing
+        )
+        with comparison as (plan, way):
             chains = self._plan_chains(plan, {n: c.doc for n, c in export.collections.items()})
             if plan.changed and not self._dry_run:
                 writing = partial(work.writing, number, plan.datasets.stored)

@@ -17,7 +17,7 @@ from lsst.daf.butler import Butler
 from ..artifacts.finder import ArtifactFinder, make_finder
 from ..artifacts.listing import Listing
 from ..collections.associations import associations_only
-from ..dimensions.made import NeededRecords
+from ..dimensions.needed import NeededRecords, RecordMaker
 from ..exports.model import ExportFile
 from ..internals import datastore_root
 from ..options import ImportOptions
@@ -38,6 +38,7 @@ def planned(
     listing: Listing,
     *,
     ways: Ways,
+    maker: RecordMaker | None = None,
     tell: Callable[[int], None] = lambda _: None,
 ) -> Iterator[tuple[FilePlan, PlannedDatasets]]:
     """Compare an export with a repository.
@@ -54,6 +55,8 @@ def planned(
         Which files there are.
     ways : `~butler_replica.imports.ways.Ways`
         Of which the datasets take one.
+    maker : `~butler_replica.dimensions.needed.RecordMaker`, optional
+        Who can make dimension records that are missing.
     tell : `~collections.abc.Callable`, optional
         Called with the number of datasets that have been looked at.
 
@@ -81,7 +84,7 @@ def planned(
     )
     finder = _finder(butler, export, options, listing)
     notices = [*export.notices]
-    needed = NeededRecords(butler.dimensions, register=options.register)
+    needed = NeededRecords(butler.dimensions, maker, register=options.register)
     records = PlannedRecords(butler, export, needed, notices)
     known = KnownDefinitions(butler)
     definer = DefinitionPlanner(export, options, known, notices)

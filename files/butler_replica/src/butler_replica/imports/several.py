@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ..dimensions.needed import RecordMaker
 from ..errors import ReplicaError
 from ..options import ImportSet
 from ..progress import Progress
@@ -63,6 +64,7 @@ def import_sets(
     sets: Iterable[ImportSet | Mapping[str, Any]],
     *,
     dry_run: bool = False,
+    maker: RecordMaker | None = None,
     progress: Callable[[str], Progress | None] | None = None,
 ) -> SetsResult:
     """Import several import sets, one after the other.
@@ -79,6 +81,8 @@ def import_sets(
     dry_run : `bool`, optional
         Say what each would do to the repository as it is; it is opened
         read-only.
+    maker : `~butler_replica.dimensions.needed.RecordMaker`, optional
+        As for `import_exports`.
     progress : `~collections.abc.Callable`, optional
         Given the name of a set, returns what is called while that is imported.
 
@@ -98,7 +102,9 @@ def import_sets(
     for one in parse_sets(sets):
         tell = progress(one.name) if progress else None
         try:
-            result.sets[one.name] = import_exports(repo, one.exports, one, dry_run=dry_run, progress=tell)
+            result.sets[one.name] = import_exports(
+                repo, one.exports, one, dry_run=dry_run, maker=maker, progress=tell
+            )
         except ReplicaError as error:
             raise ReplicaError(f"import set '{one.name}': {error}") from error
     return result
