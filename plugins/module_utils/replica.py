@@ -22,7 +22,7 @@ try:
     from butler_replica.wording import LogFormatter, visible_in
 
     IMPORT_ERROR = None
-except ImportError:  # reported by run(): the stack's Python is not the one in use
+except ImportError:  # reported by call(): the stack's Python is not the one in use
     ReplicaError = Exception  # type: ignore[assignment,misc]
     IMPORT_ERROR = traceback.format_exc()
 
@@ -39,7 +39,7 @@ _REPORT_EVERY = 0.5
 """Seconds from one line of progress to the next."""
 
 
-def run(module: AnsibleModule, verb: Callable[[], Any]) -> None:
+def call(module: AnsibleModule, verb: Callable[[], Any]) -> None:
     """Call a verb of the package and leave the module with what it returned.
 
     ``verb`` returns a `butler_replica.results.Result`.

@@ -110,7 +110,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.described import COLLECTION
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import call
 
 
 def main() -> None:
@@ -143,7 +143,7 @@ def main() -> None:
             given["repo"], given["collections"], stage=given["stage"], dry_run=module.check_mode
         )
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

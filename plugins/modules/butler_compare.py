@@ -55,7 +55,7 @@ tables:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import fail, run
+from ansible.module_utils.replica import call, fail
 
 
 def main() -> None:
@@ -78,7 +78,7 @@ def main() -> None:
             fail(module, message, **result.to_dict())
         return result
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ dry_run:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import call
 
 
 def main() -> None:
@@ -89,7 +89,7 @@ def main() -> None:
 
         return ensure_credentials(**module.params, dry_run=module.check_mode)
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

@@ -125,7 +125,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible.module_utils.described import IMPORT_SET
-from ansible.module_utils.replica import progress, run
+from ansible.module_utils.replica import call, progress
 
 
 def main() -> None:
@@ -150,7 +150,7 @@ def main() -> None:
             progress=lambda name: progress(f"import set {name}"),
         )
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

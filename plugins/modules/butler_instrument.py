@@ -62,7 +62,7 @@ present:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import call
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def main() -> None:
             given["repo"], name=given["name"], filters=given["filters"], dry_run=module.check_mode
         )
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

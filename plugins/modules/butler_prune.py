@@ -115,7 +115,7 @@ written_to:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import VARIABLES, run
+from ansible.module_utils.replica import VARIABLES, call
 
 
 def main() -> None:
@@ -146,7 +146,7 @@ def main() -> None:
             dry_run=module.check_mode,
         )
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

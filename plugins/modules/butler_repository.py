@@ -121,7 +121,7 @@ dry_run:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import VARIABLES, run
+from ansible.module_utils.replica import VARIABLES, call
 
 
 def main() -> None:
@@ -143,7 +143,7 @@ def main() -> None:
 
         return ensure_repository(**module.params, dry_run=module.check_mode)
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

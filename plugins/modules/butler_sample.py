@@ -90,7 +90,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import call
 
 
 def main() -> None:
@@ -116,7 +116,7 @@ def main() -> None:
             dry_run=module.check_mode,
         )
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

@@ -105,7 +105,7 @@ skipped_collections:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import fail, progress, run
+from ansible.module_utils.replica import call, fail, progress
 
 
 def main() -> None:
@@ -129,7 +129,7 @@ def main() -> None:
             fail(module, message + "; ".join(result.failures[:20]) + ".", **result.to_dict())
         return result
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

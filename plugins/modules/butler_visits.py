@@ -80,7 +80,7 @@ present:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import progress, run
+from ansible.module_utils.replica import call, progress
 
 
 def main() -> None:
@@ -114,7 +114,7 @@ def main() -> None:
             progress=progress("visits"),
         )
 
-    run(module, verb)
+    call(module, verb)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def _note_end_of_use(_: Any, record: Any) -> None:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end work as Ctrl-C does, by an exception, and let each of them cancel SQL statements.
+    """End work on SIGTERM and SIGHUP as on Ctrl-C, by an exception; each of them cancels SQL statements.
 
     Signals that are handled or ignored already are left alone.
     """
@@ -65,24 +65,24 @@ def _statements_cancelled() -> Iterator[None]:
     Python itself looks at signals only between two of its own steps, and a
     database can be at one statement for minutes.
     """
-    told, tell = socket.socketpair()
-    tell.setblocking(False)
+    heard, speak = socket.socketpair()
+    speak.setblocking(False)
 
     def watch() -> None:
-        while number := told.recv(1):
+        while number := heard.recv(1):
             if number[0] in (signal.SIGINT, *_ENDING):
                 _cancel_statements()
 
     watcher = threading.Thread(target=watch, name="signals", daemon=True)
     watcher.start()
-    previous = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+    previous = signal.set_wakeup_fd(speak.fileno(), warn_on_full_buffer=False)
     try:
         yield
     finally:
         signal.set_wakeup_fd(previous)
-        tell.close()
+        speak.close()
         watcher.join()
-        told.close()
+        heard.close()
 
 
 def _cancel_statements() -> None:

@@ -98,11 +98,11 @@ def test_what_nobody_has_thought_of(tmp_path: Path, surprise: str) -> None:
         f"""#!/usr/bin/python
 import logging, os, sys
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.replica import run
+from ansible.module_utils.replica import call
 TEXT = "clear\\x1b[2J \\x9b31m \\u202e x[/nope]y"
 def verb():
     {SURPRISES[surprise]}
-run(AnsibleModule(argument_spec={{"x": {{}}}}), verb)
+call(AnsibleModule(argument_spec={{"x": {{}}}}), verb)
 """
     )
     output = shown(tmp_path, "surprising", x="")

@@ -257,7 +257,7 @@ def test_import_sets_are_the_same_on_the_command_line_and_in_modules(specified: 
 
 def test_modules_of_long_work_have_their_action() -> None:
     """Those that tell their progress are the ones whose job the action plugin keeps an eye on."""
-    long = {path.stem for path in MODULES.glob("*.py") if "progress, run\n" in path.read_text()}
+    long = {path.stem for path in MODULES.glob("*.py") if ", progress\n" in path.read_text()}
     actions = {path.stem: path for path in (PROJECT / "plugins/action").glob("*.py")}
     assert set(actions) == long
     assert len({path.resolve() for path in actions.values()}) == 1
@@ -288,6 +288,30 @@ def test_choices_of_the_role_are_those_of_the_instrument_and_the_module(specifie
     assert choices["dc2_filters"] == ["all", *imsim.filter_sets]
     assert choices["dc2_focal_plane"] == list(imsim.focal_plane.field_angle)
     assert choices["dc2_visit_system"] == specified["butler_visits"]["visit_system"]["choices"]
+
+
+# Words
+
+
+OTHER_WORDS = {
+    # Rooms that are not through yet.
+    *("imports", "internals", "exports"),
+}
+
+
+def test_docstrings_begin_with_plain_words_of_the_field() -> None:
+    """Return, check, ensure, register, report: not say, tell, let, have, see to it."""
+    begins = re.compile(r"(?:Say|Tell|Let|Have|See to)s? ")
+    paths = [*PACKAGE.rglob("*.py"), *(PROJECT / "plugins").rglob("*.py")]
+    found = {
+        f"{path.relative_to(PROJECT)}: {getattr(one, 'name', '')}"
+        for path in paths
+        if not {*path.relative_to(PROJECT).parts} & OTHER_WORDS
+        for one in ast.walk(ast.parse(path.read_text()))
+        if isinstance(one, ast.FunctionDef | ast.ClassDef | ast.Module)
+        and begins.match(ast.get_docstring(one) or "")
+    }
+    assert found == set()
 
 
 # The package knows no playbook

@@ -136,7 +136,7 @@ class PlannedBlock:
 
 
 def n_processed(n_exposures: int) -> int:
-    """Tell how many exposures, the first ones, were processed by the user.
+    """Return how many exposures, the first ones, were processed by the user.
 
     Parameters
     ----------
