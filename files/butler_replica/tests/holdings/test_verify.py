@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,31 +20,38 @@ from kit.repositories import add_datasets, certify
 COLLECTIONS = [{"name": "all", "type": "CHAINED", "children": ["run/flat", "calibs"]}]
 
 
-@pytest.fixture
-def exports(make_repository, tmp_path):
+@pytest.fixture(scope="module")
+def exported_once(empty_repository, tmp_path_factory):
     """Export biases, certified and in a chain, and flats, tagged; their artifacts lie in ``source``."""
-    source = make_repository("sqlite", tmp_path / "source")
-    biases = add_datasets(source, tmp_path / "files", kind="bias", run="run/bias")
-    flats = add_datasets(source, tmp_path / "files", kind="flat", run="run/flat")
+    made = tmp_path_factory.mktemp("verify")
+    source = shutil.copytree(empty_repository("sqlite"), made / "source")
+    biases = add_datasets(source, made / "files", kind="bias", run="run/bias")
+    flats = add_datasets(source, made / "files", kind="flat", run="run/flat")
     certify(source, biases)
     butler = Butler.from_config(str(source), writeable=True)
     butler.collections.register("tagged", CollectionType.TAGGED)
     butler.registry.associate("tagged", flats)
     butler.collections.register("calibs", CollectionType.CHAINED)
     butler.collections.redefine_chain("calibs", ["calib", "run/bias"])
-    paths = []
     for name, refs, collections in (
         ("bias", biases, ["run/bias", "calib", "calibs"]),
         ("flat", flats, ["run/flat", "tagged"]),
     ):
-        folder = tmp_path / "exports" / name
+        folder = made / "exports" / name
         folder.mkdir(parents=True)
         with butler.export(directory=str(folder), filename=str(folder / "_export_000.yaml")) as export:
             export.saveDatasets(refs)
             for collection in collections:
                 export.saveCollection(collection)
-        paths.append(folder)
-    return paths
+    return made
+
+
+@pytest.fixture
+def exports(exported_once, tmp_path):
+    """Copies of them, and of ``source``, to do with what a test likes."""
+    shutil.copytree(exported_once / "source", tmp_path / "source")
+    shutil.copytree(exported_once / "exports", tmp_path / "exports")
+    return [tmp_path / "exports" / name for name in ("bias", "flat")]
 
 
 def sets(exports, source, *, missing="skip"):

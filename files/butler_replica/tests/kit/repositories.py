@@ -63,12 +63,11 @@ def add_datasets(
         {"name": "Cam", "class_name": "no.such.Cam", "detector_max": 100, "visit_max": 9, "exposure_max": 9},
         skip_existing=True,
     )
-    for detector in range(count):
-        butler.registry.insertDimensionData(
-            "detector",
-            {"instrument": "Cam", "id": detector, "full_name": f"D{detector:02d}"},
-            skip_existing=True,
-        )
+    butler.registry.insertDimensionData(
+        "detector",
+        *({"instrument": "Cam", "id": number, "full_name": f"D{number:02d}"} for number in range(count)),
+        skip_existing=True,
+    )
     dataset_type = DatasetType(
         kind, {"instrument", "detector"}, "StructuredDataDict", universe=butler.dimensions, isCalibration=True
     )
@@ -79,10 +78,12 @@ def add_datasets(
         for detector in range(count)
     ]
     files.mkdir(parents=True, exist_ok=True)
+    ingested = []
     for detector, ref in enumerate(refs):
         path = files / f"{kind}_{detector}.yaml"
         path.write_text(yaml.safe_dump({"kind": kind, "detector": detector}))
-        butler.ingest(FileDataset(str(path), [ref]), transfer=transfer)
+        ingested.append(FileDataset(str(path), [ref]))
+    butler.ingest(*ingested, transfer=transfer)
     return refs
 
 
