@@ -20,18 +20,15 @@ OF_THE_RELEASE = {
 """Modules whose tests depend on the release of lsst-daf-butler: ``release``."""
 
 THOROUGH = {
-    *("test_calibration_labels", "test_checks", "test_compare", "test_equal_to_stock", "test_export_forms"),
-    *("test_hostile_names", "test_hostile_paths", "test_made_records", "test_migrate", "test_official"),
-    *(
-        "test_open_chains",
-        "test_playbooks",
-        "test_prune_situations",
-        "test_sample",
-        "test_staged",
-        "test_writing",
-    ),
+    *("test_bulk_dimensions", "test_calibration_labels", "test_checks", "test_compare"),
+    *("test_equal_to_stock", "test_export_forms", "test_failures", "test_hostile_names"),
+    *("test_hostile_paths", "test_identity", "test_internals", "test_killed_copies"),
+    *("test_local_paths", "test_made_records", "test_migrate", "test_moved"),
+    *("test_official", "test_open_chains", "test_playbooks", "test_prune"),
+    *("test_prune_situations", "test_sample", "test_staged", "test_templates"),
+    *("test_verify", "test_verify_artifacts", "test_writing"),
 }
-"""Modules of long tables and of comparisons with the stock butler: ``thorough``."""
+"""Modules of long tables, of comparisons with the stock butler, and of tests that take half a second: ``thorough``."""
 
 
 def _is_worker(config: pytest.Config) -> bool:
