@@ -53,6 +53,91 @@ SCALARS: tuple[str, ...] = (
     *("CHAINED", "TAGGED", "CALIBRATION", "RUN", "raw", "bias", "Cam/raw/few", "calib", "htm7", "visit"),
 )
 
+HOSTILE: tuple[str, ...] = (
+    *(
+        "a#b",
+        "a#b/c",
+        "a%20b",
+        "%2e%2e/x",
+        "%2E%2E",
+        "a%2Fb",
+        "a%00",
+        "a?b",
+        "a?b#c",
+        "a;b",
+        "a&b",
+        "a|b",
+        "`a`",
+    ),
+    *(
+        "~",
+        "~root/x",
+        "~nobody_here/x",
+        "$HOME/x",
+        "${HOME}",
+        "..",
+        "../x",
+        "a/../../b",
+        "a//b",
+        "/abs",
+        "a/",
+        " ",
+    ),
+    *(
+        "a'b",
+        'a"b',
+        "a\\b",
+        "a\nb",
+        "a\tb",
+        "a\rb",
+        " a",
+        "a ",
+        "-a",
+        "--help",
+        "!uuid",
+        "*a",
+        "&a",
+        "@a",
+        "a:",
+    ),
+    *(
+        "x[/nope]y",
+        "[red]x[/red]",
+        ":star:",
+        "\x1b[2J",
+        "\x07",
+        "a\0b",
+        "a\x85b",
+        "a\u2028b",
+        "\u202eabc",
+        "\ufeff",
+    ),
+    *("a\u00e9", "ae\u0301", "\u661f", "\U0001f52d", "\ud800", "\U000e0041", "\u00e9" * 127, "\u00e9" * 128),
+    *(
+        "x" * 254,
+        "x" * 255,
+        "x" * 256,
+        "/".join(["x" * 200] * 30),
+        "file:///etc/passwd#x",
+        "file://other/x",
+        "s3://b/x",
+    ),
+)
+"""Names that mean something to a URI, a shell, a terminal or a file system."""
+
+NAMES = (
+    "name",
+    "run",
+    "collection",
+    "path",
+    "physical_filter",
+    "full_name",
+    "dataset_type",
+    "children",
+    "obs_id",
+)
+"""Keys whose values are names."""
+
 TAGS = (
     *(
         "tag:yaml.org,2002:int",
@@ -106,6 +191,30 @@ def endless() -> yaml.Node:
     node = yaml.SequenceNode("tag:yaml.org,2002:seq", [])
     node.value += [node, node]
     return node
+
+
+def rename(document: yaml.Node, rng: random.Random) -> None:
+    """Give one name another value, everywhere or here alone."""
+    places: list[tuple[yaml.MappingNode, int]] = []
+    waiting, seen = [document], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            places += [(node, n) for n, (key, _) in enumerate(node.value) if key.value in NAMES]
+        waiting += [
+            child(node, place) for place in set(children(node)) if isinstance(child(node, place), yaml.Node)
+        ]
+    scalars = [(node, n) for node, n in places if isinstance(node.value[n][1], yaml.ScalarNode)]
+    node, n = rng.choice(scalars)
+    old, new = node.value[n][1].value, rng.choice(HOSTILE)
+    everywhere = rng.random() < 0.7
+    for other, number in scalars:
+        key, value = other.value[number]
+        if (other, number) == (node, n) or (everywhere and value.value == old):
+            other.value[number] = (key, scalar(new, '"'))
 
 
 def mutate_structure(document: yaml.Node, rng: random.Random) -> None:
@@ -224,7 +333,7 @@ def mutate(text: bytes, rng: random.Random) -> bytes:
     if kind < 0.6:
         document = yaml.compose(text, yaml.CSafeLoader)
         for _ in range(rng.choice((1, 1, 1, 2, 3))):
-            mutate_structure(document, rng)
+            rng.choice((mutate_structure, rename))(document, rng)
         try:
             return bytes(
                 yaml.serialize(document, Dumper=yaml.SafeDumper, encoding="utf-8", allow_unicode=True)

@@ -156,13 +156,15 @@ def test_a_root_that_is_a_link(root: Path, source: Path, tmp_path: Path) -> None
         (0o600, 0o022, 0o600),
         (0o640, 0o002, 0o640),
         (0o664, 0o002, 0o664),
-        (0o664, 0o027, 0o640),
+        (0o664, 0o027, 0o664),
+        (0o644, 0o077, 0o644),
+        (0o600, 0, 0o600),
         (0o444, 0o022, 0o644),
         (0o4755, 0o022, 0o644),
     ],
 )
 def test_modes_of_copies(root: Path, source: Path, mode: int, umask: int, expected: int) -> None:
-    """As with ``cp``; the owner may write."""
+    """That of the artifact, whatever the umask; the owner may write."""
     source.chmod(mode)
     before = os.umask(umask)
     try:
@@ -170,6 +172,24 @@ def test_modes_of_copies(root: Path, source: Path, mode: int, umask: int, expect
     finally:
         os.umask(before)
     assert stat.S_IMODE((root / TARGET).stat().st_mode) == expected
+
+
+@pytest.mark.parametrize("of_root", [0o755, 0o700, 0o750, 0o775, 0o2775, 0o2770])
+@pytest.mark.parametrize("umask", [0, 0o022, 0o077])
+@pytest.mark.parametrize("mode", ["copy", "symlink"])
+def test_who_may_enter_the_repository_may_enter_its_folders(
+    root: Path, source: Path, of_root: int, umask: int, mode: str
+) -> None:
+    """Readers of a repository whose user has umask 077; the second writer of a group."""
+    root.chmod(of_root)
+    before = os.umask(umask)
+    try:
+        bring(mode, root, source, "run/kind/one")
+        bring(mode, root, source, "run/kind/two")
+    finally:
+        os.umask(before)
+    made = [root / "run", root / "run/kind"]
+    assert [stat.S_IMODE(path.stat().st_mode) for path in made] == [of_root, of_root]
 
 
 def grown(source: Path) -> None:

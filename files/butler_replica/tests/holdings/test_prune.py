@@ -181,3 +181,16 @@ def test_on_the_disk_before_it_leaves_the_registry(filled, tmp_path, monkeypatch
     assert seen[".yaml"] == (before, Path(written).stat().st_size)
     assert seen[""][0] == before, "the folder, too"
     assert datasets_in_database(filled)["flat"] == 3
+
+
+@pytest.mark.parametrize("of_root", [0o700, 0o2775])
+def test_the_next_to_prune_may_be_another_of_the_group(filled, tmp_path, of_root):
+    filled.root.chmod(of_root)
+    (tmp_path / "data" / "flat_1.yaml").unlink()
+    before = os.umask(0o077)
+    try:
+        (written,) = prune(str(filled), keep=["raw"]).files
+    finally:
+        os.umask(before)
+    for folder in list(Path(written).parents)[:3]:
+        assert folder.stat().st_mode & 0o7777 == of_root, folder

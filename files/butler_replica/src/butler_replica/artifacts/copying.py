@@ -93,7 +93,7 @@ def copy_artifact(source: str, sources: Roots, folder: OpenFolders, name: str, s
         open(descriptor, "rb", buffering=0, closefd=False) as read,
     ):
         before = os.fstat(descriptor)
-        # As with cp: whoever may not read the artifact may not read the copy, and the umask takes what it takes.
+        # Whoever may not read the artifact may not read the copy; who gets to it is for the folders to say.
         with _begun(folder, stat.S_IMODE(before.st_mode) & 0o666 | 0o600) as (partial, new):
             with open(new, "wb", buffering=0) as write:
                 shutil.copyfileobj(read, write, _BLOCK)
@@ -119,6 +119,8 @@ def _begun(folder: OpenFolders, mode: int) -> Iterator[tuple[str, int]]:
             "file was imported. See who writes in that folder, then run this again."
         ) from error
     try:
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, mode)
         yield name, descriptor
     except BaseException:
         os.unlink(name, dir_fd=folder.descriptor)

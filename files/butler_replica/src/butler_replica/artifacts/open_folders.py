@@ -89,10 +89,7 @@ class OpenFolders:
         except FileNotFoundError:
             if not make:
                 raise
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(name, dir_fd=descriptor)
-                self._made.append(path)
-            return os.open(name, _FOLDER, dir_fd=descriptor)
+            return self._make(descriptor, path)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR) and os.path.islink(path):
                 raise ArtifactError(
@@ -100,6 +97,20 @@ class OpenFolders:
                     "artifact is put through it. Move the folder back, or mount it there (mount --bind)."
                 ) from error
             raise
+
+    def _make(self, descriptor: int, path: str) -> int:
+        """Make a folder, which whoever may use the one above may use, whatever the umask; open it."""
+        name = os.path.basename(path)
+        try:
+            os.mkdir(name, dir_fd=descriptor)
+        except FileExistsError:
+            return os.open(name, _FOLDER, dir_fd=descriptor)
+        self._made.append(path)
+        made = os.open(name, _FOLDER, dir_fd=descriptor)
+        # Some file systems have no modes.
+        with contextlib.suppress(OSError):
+            os.fchmod(made, os.fstat(descriptor).st_mode & 0o2777)
+        return made
 
     def open_to_put(self, folder: str) -> None:
         """Open a folder, and remove the copies that a killed run left in it.

@@ -126,7 +126,7 @@ class PrunedWriter:
         for name in PRUNED_FOLDER.split("/"):
             folder /= name
             with contextlib.suppress(FileExistsError):
-                folder.mkdir()
+                _make_as_parent(folder)
             if folder.is_symlink() or not folder.is_dir():
                 raise ReplicaError(
                     f"{folder}: is no folder, so what is to be removed cannot be written down there, and was not "
@@ -137,7 +137,7 @@ class PrunedWriter:
         for attempt in range(1000):
             made = folder / (f"{name}-{attempt}" if attempt else name)
             with contextlib.suppress(FileExistsError):
-                made.mkdir()
+                _make_as_parent(made)
                 _sync_folder(folder)
                 return made
         raise ReplicaError(f"{folder}: a thousand folders {name} are there already.")
@@ -254,6 +254,14 @@ def _associations(datasets: Iterable[DatasetDetails]) -> Iterator[dict[str, Any]
                 {"timespan": timespan, "dataset_ids": ids} for timespan, ids in by_timespan.items()
             ],
         }
+
+
+def _make_as_parent(folder: Path) -> None:
+    """Make a folder that whoever may use the one above may use, whatever the umask: the next to prune is another."""
+    folder.mkdir()
+    # Some file systems have no modes.
+    with contextlib.suppress(OSError):
+        folder.chmod(folder.parent.stat().st_mode & 0o2777)
 
 
 def _sync_folder(folder: Path) -> None:
