@@ -15,6 +15,8 @@ SCENARIOS ?= guard default two_hosts occupied
 # Processes for the unit tests, scenarios at a time.
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 MOLECULE_JOBS ?= 2
+# Each process begins with a part of the files, so that what the tests of a file share is made once.
+WORKERS := -n $(JOBS) --dist worksteal
 
 PACKAGE := files/butler_replica
 # Without $(abspath), which takes a path with a space for two.
@@ -44,14 +46,17 @@ sample: venv ## write the sample DC2 to SAMPLE_DIR=...
 test: ## everything that must pass; as root it installs what is missing (Docker too)
 	@tools/system-packages
 	@mkdir -p build && rm -f "$$BUTLER_REPLICA_SKIPPED"
-	@tools/timed lint $(MAKE) lint
-	@tools/timed docs $(MAKE) docs
-	@tools/timed unit-tests $(MAKE) unit PYTEST_ARGS="$(PYTEST_ARGS)"
-	@tools/timed oldest-butler $(MAKE) floor
-	@tools/timed demo-test $(MAKE) demo-test
-	@tools/timed molecule $(MAKE) molecule
+	@$(MAKE) venv
+	@$(MAKE) --jobs=2 --output-sync=target timed-lint timed-docs
+	@$(MAKE) timed-unit
+	@# Half of both is pip, which has one process.
+	@$(MAKE) --jobs=2 --output-sync=target timed-floor timed-demo-test
+	@$(MAKE) timed-molecule
 	@echo "All tests passed$$(test -s "$$BUTLER_REPLICA_SKIPPED" && echo ' that were not skipped:')"
 	@sort -u "$$BUTLER_REPLICA_SKIPPED" 2>/dev/null || true
+
+timed-%:
+	@tools/timed $* $(MAKE) $*
 
 .PHONY: test-fast
 test-fast: venv ## lint and the fast unit tests: no Docker, no PostgreSQL
@@ -59,7 +64,7 @@ test-fast: venv ## lint and the fast unit tests: no Docker, no PostgreSQL
 
 .PHONY: fast-unit
 fast-unit:
-	@cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 pytest -n $(JOBS) -m "not slow and not thorough and not postgres" $(PYTEST_ARGS)
+	@cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 pytest $(WORKERS) -m "not slow and not thorough and not postgres" $(PYTEST_ARGS)
 
 .PHONY: lint
 lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation against the source
@@ -94,14 +99,18 @@ docs-links: venv ## the links of the documentation that lead elsewhere, where th
 
 .PHONY: unit
 unit: venv ## all tests of the package, those against a real PostgreSQL included
-	cd $(PACKAGE) && pytest -n $(JOBS) $(PYTEST_ARGS)
+	cd $(PACKAGE) && pytest $(WORKERS) $(PYTEST_ARGS)
+
+.PHONY: coverage
+coverage: venv ## the tests of unit, with the lines and branches that they come to; fails below the figure in pyproject.toml
+	cd $(PACKAGE) && pytest $(WORKERS) --cov --cov-report=term $(PYTEST_ARGS)
 
 .PHONY: floor
 floor: ## what depends on the release, with the oldest lsst-daf-butler
 	@tools/venv "$(VENV_FLOOR)" -r requirements/floor.txt -e '$(PACKAGE)[postgres,test]'
-	cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 "$(FLOOR_BIN)/pytest" -n $(JOBS) -m "release and not slow and not postgres" $(PYTEST_ARGS)
+	cd $(PACKAGE) && BUTLER_REPLICA_NO_POSTGRES=1 "$(FLOOR_BIN)/pytest" $(WORKERS) -m "release and not slow and not postgres" $(PYTEST_ARGS)
 	@# What works on tables also runs on PostgreSQL.
-	cd $(PACKAGE) && "$(FLOOR_BIN)/pytest" -n $(JOBS) -m postgres tests/internals/test_internals.py tests/internals/test_bulk_dimensions.py tests/imports/test_equal_to_stock.py $(PYTEST_ARGS)
+	cd $(PACKAGE) && "$(FLOOR_BIN)/pytest" $(WORKERS) -m postgres tests/internals/test_internals.py tests/internals/test_bulk_dimensions.py tests/imports/test_equal_to_stock.py $(PYTEST_ARGS)
 
 .PHONY: molecule
 molecule: venv ## every Molecule scenario of SCENARIOS, in containers, MOLECULE_JOBS at a time
