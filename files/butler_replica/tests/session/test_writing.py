@@ -20,6 +20,7 @@ from butler_replica.cli import main
 from butler_replica.dimensions.instrument import register_instrument
 from butler_replica.errors import RepositoryError
 from butler_replica.holdings.prune import prune
+from butler_replica.repository import ensure_repository
 from butler_replica.session.lock import LOCK_NAME, repository_lock
 from kit.exports import write_raws
 from kit.importers import TIMEOUT, killed_at_end, make_on, wait_until
@@ -220,6 +221,25 @@ def test_a_server_that_is_away_is_told_in_words_by_every_verb(
                 "(?m)^Error: .*[Cc]onnection refused.*Is the PostgreSQL server running there", err
             ), err
             assert "Traceback" not in err, (verb, err)
+
+
+@pytest.mark.parametrize("content", ["", "7", "- ", "- 7", "url: x", "["])
+def test_credentials_that_are_none_are_told_in_words(
+    make_repository: Callable[..., Repository], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    repository = make_repository("sqlite")
+    config = {"registry": {"db": "postgresql://127.0.0.1:1/dc2"}}
+    path = repository.root / "butler.yaml"
+    path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), **config}))
+    credentials = tmp_path / "auth.yaml"
+    credentials.touch(mode=0o600)
+    credentials.write_text(content)
+    monkeypatch.setenv("LSST_DB_AUTH", str(credentials))
+    words = r"no database credentials: .*LSST_DB_AUTH names"
+    with pytest.raises(RepositoryError, match=words):
+        prune(str(repository))
+    with pytest.raises(RepositoryError, match=words):
+        ensure_repository(tmp_path / "new", config=config)
 
 
 @pytest.mark.postgres

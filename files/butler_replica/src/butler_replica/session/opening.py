@@ -4,6 +4,7 @@ from __future__ import annotations
 
 __all__ = ["database_errors", "open_butler"]
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
-from lsst.utils.db_auth import DbAuthError
+from lsst.utils.db_auth import DbAuth, DbAuthError
 
 from ..errors import RepositoryError
 from ..local_paths import local_path
@@ -87,11 +88,22 @@ def database_errors(repo: str | Path) -> Iterator[None]:
         said = " ".join(str(_cause(error).orig).split())
         remedy = next((r for sign, r in _REMEDIES.items() if sign in said.lower()), "")
         raise RepositoryError(f"{repo}: the database says: {said}. {remedy}".rstrip()) from error
-    except DbAuthError as error:
+    except (DbAuthError, TypeError, AttributeError) as error:
+        if not _is_about_credentials(error):
+            raise
+        said = "what is there is no list of url, username and password"
+        if isinstance(error, DbAuthError):
+            said = str(error)
         raise RepositoryError(
-            f"{repo}: no database credentials: {error}. "
+            f"{repo}: no database credentials: {said}. "
             "They are read from ~/.lsst/db-auth.yaml or the file that LSST_DB_AUTH names."
         ) from error
+
+
+def _is_about_credentials(error: Exception) -> bool:
+    """Return whether the butler's reader of credentials failed, which takes any YAML for a list of mappings."""
+    frames = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, DbAuthError) or frames[-1:] == [DbAuth.__module__]
 
 
 def _cause(error: sqlalchemy.exc.DBAPIError) -> sqlalchemy.exc.DBAPIError:
@@ -145,7 +157,9 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
                 f"{repo}: what its butler.yaml or its registry names is not installed here: {error}. Install the "
                 "package that has it beside lsst-daf-butler, or correct butler.yaml."
             ) from error
-        except (RuntimeError, LookupError, ValueError, TypeError, OSError) as error:
+        except (RuntimeError, LookupError, ValueError, TypeError, AttributeError, OSError) as error:
+            if _is_about_credentials(error):
+                raise
             raise RepositoryError(
                 f"{repo}: cannot be opened as a Butler repository: {str(error).rstrip('.')}. See its butler.yaml."
             ) from error
