@@ -76,6 +76,7 @@ _OTHERS = {
     "pydantic",
     "rich",
     "sqlalchemy",
+    "yaml",
 } | sys.stdlib_module_names
 nitpick_ignore_regex = [
     ("py:.*", rf"(?:{'|'.join(sorted(_OTHERS))})(?:\..*)?"),

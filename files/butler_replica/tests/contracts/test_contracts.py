@@ -39,6 +39,7 @@ from butler_replica.repository.access import ensure_credentials, ensure_index_en
 from butler_replica.repository.making import ensure_repository
 from butler_replica.results import Result
 from butler_replica.sample import make_sample
+from butler_replica.source.export import export
 from kit import PROJECT
 
 pytest.importorskip("ansible")
@@ -49,6 +50,7 @@ VERBS: dict[str, tuple[Callable[..., Any], ...]] = {
     "chain": (set_chain, ensure_collections),
     "compare": (compare,),
     "credentials": (ensure_credentials,),
+    "export": (export,),
     "import": (import_sets,),
     "index": (ensure_index_entry,),
     "instrument": (register_instrument,),

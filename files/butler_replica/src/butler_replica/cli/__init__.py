@@ -20,6 +20,7 @@ _COMMANDS = {
     "chain": ("chain", "chain"),
     "compare": ("compare", "compare"),
     "credentials": ("credentials", "credentials"),
+    "export": ("export", "export"),
     "import": ("import_", "import_"),
     "index": ("index", "index"),
     "instrument": ("instrument", "instrument"),

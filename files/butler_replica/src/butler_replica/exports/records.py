@@ -132,6 +132,18 @@ class Records:
         if self._open.ids:
             yield self._close()
 
+    @property
+    def first(self) -> dict[str, Any]:
+        """Data ID of the first dataset."""
+        chunk = next(self.chunks())
+        return dict(zip(chunk.keys, chunk.values[0], strict=True))
+
+    @property
+    def last(self) -> dict[str, Any]:
+        """Data ID of the last dataset."""
+        *_, chunk = self.chunks()
+        return dict(zip(chunk.keys, chunk.values[-1], strict=True))
+
     def append(self, record: DatasetRecord) -> None:
         """Add a record.
 

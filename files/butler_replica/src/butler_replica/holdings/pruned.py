@@ -18,36 +18,21 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import astropy.time
 import yaml
 from lsst.daf.butler import Butler, CollectionType, Timespan
 
 from ..artifacts.evidence import is_remote
 from ..artifacts.listing import Listing
 from ..errors import ReplicaError
+from ..exports.writer import FORMAT_VERSION, ExportDumper
 from ..internals import DatasetDetails, artifact_path, datastore_root
 from ..repository.folder import PRUNED_FOLDER
 from ..wording import visible
-
-_VERSION = "1.0.2"
-"""Version of the form of exports."""
 
 _MAX_FOLDERS = 3
 """Folders named in the command that brings datasets back."""
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-
-
-class _Dumper(yaml.CSafeDumper):
-    """Writes what an export has; the butler registers its representers with the slow dumper only."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        """Write a value as often as it occurs."""
-        return True
-
-
-for _type in (uuid.UUID, Timespan, astropy.time.Time):
-    _Dumper.add_representer(_type, yaml.Dumper.yaml_representers[_type])
 
 
 class PrunedWriter:
@@ -116,7 +101,9 @@ class PrunedWriter:
         self.files.append(path)
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             stream.write(self._header(path, transfer, datasets))
-            yaml.dump(self._export(datasets), stream, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+            yaml.dump(
+                self._export(datasets), stream, Dumper=ExportDumper, sort_keys=False, allow_unicode=True
+            )
             stream.flush()
             os.fsync(stream.fileno())
         _sync_folder(self._folder)
@@ -172,7 +159,7 @@ class PrunedWriter:
         universe = self._butler.dimensions
         return {
             "description": "Butler Data Repository Export",
-            "version": _VERSION,
+            "version": FORMAT_VERSION,
             "universe_version": universe.version,
             "universe_namespace": universe.namespace,
             "data": [

@@ -52,7 +52,7 @@ Where artifacts are (`locations`):
     says it of a dataset that has a record already, one at a time, and of
     nothing where ``butler.yaml`` has lost its name.
 
-Looking at and forgetting datasets (`rows`, `details`):
+Looking at, exporting and forgetting datasets (`rows`, `details`):
 
 ``Butler._registry._managers.datasets._static.dataset_type``, ``.collections.lookup_name_sql``, \
 ``.collections.getRunForeignKeyName``, ``FileDatastore._table._table``
@@ -93,6 +93,7 @@ from __future__ import annotations
 
 __all__ = [
     "AdvisoryLock",
+    "ArtifactRecord",
     "DatasetDetails",
     "DatasetRow",
     "Locations",
@@ -106,6 +107,7 @@ __all__ = [
     "accepts",
     "advisory_lock",
     "artifact_path",
+    "artifact_records",
     "associate",
     "count_orphan_records",
     "dataset_details",
@@ -145,7 +147,14 @@ from .datasets import (
 )
 from .details import DatasetDetails, dataset_details
 from .locations import Locations, artifact_path, file_uri, is_plain
-from .rows import DatasetRow, count_orphan_records, dataset_rows, forget_datasets
+from .rows import (
+    ArtifactRecord,
+    DatasetRow,
+    artifact_records,
+    count_orphan_records,
+    dataset_rows,
+    forget_datasets,
+)
 from .staging import StagedDataset, StagedRow, Staging, State, UnsupportedError, staging
 from .tables import RegistryTable, registry_tables
 from .templates import TemplatePaths

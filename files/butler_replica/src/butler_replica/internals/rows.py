@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-__all__ = ["DatasetRow", "count_orphan_records", "dataset_rows", "forget_datasets", "record_table"]
+__all__ = [
+    "ArtifactRecord",
+    "DatasetRow",
+    "artifact_records",
+    "count_orphan_records",
+    "dataset_rows",
+    "forget_datasets",
+    "record_table",
+]
 
 import uuid
 from collections.abc import Collection, Iterator, Sequence
@@ -32,6 +40,20 @@ class DatasetRow(NamedTuple):
 
     formatter: str
     """Name of the class that reads the artifact, as the datastore records it; empty without a record."""
+
+
+class ArtifactRecord(NamedTuple):
+    """A datastore record, as it is recorded."""
+
+    path: str
+    formatter: str
+    component: str | None
+    """Of a disassembled dataset, which of its components this is; empty or `None` otherwise."""
+
+    size: int
+    """In bytes; negative where that is unknown."""
+
+    checksum: str | None
 
 
 def _tables(butler: Butler) -> tuple[sqlalchemy.Table, sqlalchemy.Table | None]:
@@ -105,6 +127,45 @@ def dataset_rows(butler: Butler, ids: Collection[uuid.UUID] | None = None) -> It
                     DatasetRow(one, name, of, path, -1 if size is None else size, formatter or "")
                     for one, name, of, path, size, formatter in rows
                 ]
+
+
+def artifact_records(butler: Butler, ids: Collection[uuid.UUID]) -> dict[uuid.UUID, list[ArtifactRecord]]:
+    """Return the datastore records of datasets.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    ids : `~collections.abc.Collection` [ `uuid.UUID` ]
+        The datasets.
+
+    Returns
+    -------
+    records : `dict` [ `uuid.UUID`, `list` [ `ArtifactRecord` ] ]
+        Those of each dataset that has any, by path.
+    """
+    records = record_table(butler)
+    found: dict[uuid.UUID, list[ArtifactRecord]] = {}
+    if records is None:
+        return found
+    columns = records.columns
+    query = sqlalchemy.select(
+        columns.dataset_id,
+        columns.path,
+        columns.formatter,
+        columns.component,
+        columns.file_size,
+        columns.checksum,
+    )
+    listed = list(ids)
+    for start in range(0, len(listed), _IN_LIMIT):
+        part = query.where(columns.dataset_id.in_(listed[start : start + _IN_LIMIT]))
+        with butler._registry._db.query(part) as result:  # type: ignore[attr-defined]
+            for one, *record in result:
+                found.setdefault(one, []).append(ArtifactRecord(*record))
+    for several in found.values():
+        several.sort()
+    return found
 
 
 def count_orphan_records(butler: Butler) -> int:

@@ -1,0 +1,1 @@
+"""Any butler as a source: what a repository holds, as export files say it."""
