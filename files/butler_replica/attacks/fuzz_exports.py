@@ -404,7 +404,7 @@ class Fuzzer:
             root = self._folder / f"start{len(self._start)}"
             if self._server is None:
                 Butler.makeRepo(root)
-                self._start[key] = Repository(root, "sqlite", root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
+                self._start[key] = Repository.on_sqlite(root)
             else:
                 self._start[key] = make_on(self._server, root, lambda *login: None)
             if seed is not None:
@@ -419,7 +419,7 @@ class Fuzzer:
         shutil.rmtree(root, ignore_errors=True)
         shutil.copytree(start.root, root)
         if self._server is None:
-            return Repository(root, "sqlite", root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
+            return Repository.on_sqlite(root)
         self._server.drop_database(root.name)
         self._server.copy_database(start.name, root.name)
         config = Config(str(root / "butler.yaml"))

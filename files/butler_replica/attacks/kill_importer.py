@@ -40,7 +40,7 @@ def main(count: int, backend: str, transfer: str, exposures: int, seed: int) -> 
             if server is not None:
                 return make_on(server, root, lambda *login: None)
             Butler.makeRepo(root)
-            return Repository(root, backend, root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
+            return Repository.on_sqlite(root)
 
         exports = [
             write_raws(folder / "exports", exposures=exposures),

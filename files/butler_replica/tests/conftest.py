@@ -132,7 +132,7 @@ def make_repository(
         root = root or tmp_path / f"repo{len(list(tmp_path.glob('repo*')))}"
         shutil.copytree(empty_repository(backend), root)
         if backend == "sqlite":
-            return Repository(root, backend, root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
+            return Repository.on_sqlite(root)
         server: PostgresServer = request.getfixturevalue("postgres_server")
         name = f"test_{secrets.token_hex(6)}"
         server.copy_database(EMPTY_DATABASE, name)

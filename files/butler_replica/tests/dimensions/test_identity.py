@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import functools
+import shutil
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -162,21 +164,36 @@ OTHERS: dict[str, tuple[Records, str, str]] = {
 """Another thing of the same name, a dataset type that uses it, and what is said."""
 
 
+@pytest.fixture(scope="module")
+def of_records(
+    empty_repository: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[int], Path]:
+    """Return a repository that has the records, imported in one way or the other; for copies of it."""
+
+    @functools.cache
+    def make(staged_from: int) -> Path:
+        folder = tmp_path_factory.mktemp("of_records")
+        repository = shutil.copytree(empty_repository("sqlite"), folder / "repo")
+        import_exports(
+            repository, [write(folder / "one.yaml", RECORDS)], missing="register", staged_from=staged_from
+        )
+        return repository
+
+    return make
+
+
 @pytest.mark.parametrize(
     ("what", "staged_from"),
     [*((what, STAGED_FROM) for what in OTHERS), ("another hash", 0), ("a visit elsewhere", 0)],
 )
 def test_other_things_of_one_name(
-    make_repository: Callable[..., Repository],
+    of_records: Callable[[int], Path],
     tmp_path: Path,
     what: str,
     staged_from: int,
 ) -> None:
     records, kind, words = OTHERS[what]
-    repository = make_repository()
-    import_exports(
-        repository, [write(tmp_path / "one.yaml", RECORDS)], missing="register", staged_from=staged_from
-    )
+    repository = Repository.on_sqlite(shutil.copytree(of_records(staged_from), tmp_path / "repo"))
     tables = registry_tables(repository)
     other = write(tmp_path / "other.yaml", records, kind, run="b")
     with pytest.raises(ConflictError, match=rf"other\.yaml: {kind} is of {words}"):

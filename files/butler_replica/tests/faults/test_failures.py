@@ -136,7 +136,7 @@ def test_a_repository_with_an_obscore_table(exported: Path, tmp_path: Path, size
     for name in ("stock", "ours"):
         root = tmp_path / name
         Butler.makeRepo(root, config=Config(OBSCORE))
-        repository = Repository(root, "sqlite", name, f"sqlite:///{root / 'gen3.sqlite3'}")
+        repository = Repository.on_sqlite(root)
         if name == "ours":
             import_exports(root, [export], transfer="direct")
         else:

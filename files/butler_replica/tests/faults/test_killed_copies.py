@@ -91,7 +91,7 @@ def replica(tmp_path: Path) -> Repository:
     """One that may be destroyed; the guard's look at its folder is the same for all databases."""
     root = tmp_path / "replica"
     ensure_repository(root, config=SQLITE)
-    return Repository(root, "sqlite", root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
+    return Repository.on_sqlite(root)
 
 
 def test_the_guard_does_not_stop_at_it(replica: Repository, exported: Path) -> None:

@@ -111,7 +111,7 @@ NOT_TAKEN: dict[str, tuple[dict[str, Any], str]] = {
 
 def make(root: Path, seed: dict[str, Any]) -> Repository:
     Butler.makeRepo(root, config=Config(copy.deepcopy(seed)))
-    return Repository(root, "sqlite", root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
+    return Repository.on_sqlite(root)
 
 
 @pytest.fixture(scope="module")

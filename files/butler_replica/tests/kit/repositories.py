@@ -6,7 +6,7 @@ import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import astropy.time
 import sqlalchemy
@@ -39,6 +39,11 @@ class Repository:
         with engine_of(self.url).begin() as connection:
             result = connection.execute(sqlalchemy.text(statement), values)
             return [tuple(row) for row in result] if result.returns_rows else []
+
+    @classmethod
+    def on_sqlite(cls, root: Path) -> Self:
+        """Look at a repository whose registry is an SQLite file in its folder."""
+        return cls(root, "sqlite", root.name, f"sqlite:///{root / 'gen3.sqlite3'}")
 
     def __fspath__(self) -> str:
         return str(self.root)
