@@ -21,7 +21,7 @@ import pictures  # noqa: E402
 import reference_pages  # noqa: E402
 
 # What has moved leaves nothing.
-shutil.rmtree(GENERATED / "api", ignore_errors=True)
+shutil.rmtree(GENERATED, ignore_errors=True)
 pictures.write(GENERATED)
 reference_pages.write(GENERATED)
 
