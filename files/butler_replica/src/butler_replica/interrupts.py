@@ -8,7 +8,7 @@ import contextlib
 import signal
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
@@ -18,18 +18,9 @@ import sqlalchemy.exc
 
 _ENDING = (signal.SIGTERM, signal.SIGHUP)
 
-_in_use: dict[int, Any] = {}
-"""Connections of the database's driver that are in use, by the place that each has in a pool."""
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.Pool, "checkout")
-def _note_use(connection: Any, record: Any, _: Any) -> None:
-    _in_use[id(record)] = connection
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.Pool, "checkin")
-def _note_end_of_use(_: Any, record: Any) -> None:
-    _in_use.pop(id(record), None)
+_noted: list[dict[int, Any]] = []
+"""Connections of the database's driver that are in use, by the place that each has in a pool, for each block within
+which they are noted: a verb that has two repositories open is in two."""
 
 
 @contextmanager
@@ -77,7 +68,8 @@ def _statements_cancelled() -> Iterator[None]:
     watcher.start()
     previous = signal.set_wakeup_fd(speak.fileno(), warn_on_full_buffer=False)
     try:
-        yield
+        with _uses_noted():
+            yield
     finally:
         signal.set_wakeup_fd(previous)
         speak.close()
@@ -85,8 +77,31 @@ def _statements_cancelled() -> Iterator[None]:
         heard.close()
 
 
+@contextmanager
+def _uses_noted() -> Iterator[None]:
+    """Note the connections that are in use meanwhile."""
+    in_use: dict[int, Any] = {}
+
+    def begin(connection: Any, record: Any, _: Any) -> None:
+        in_use[id(record)] = connection
+
+    def end(_: Any, record: Any) -> None:
+        in_use.pop(id(record), None)
+
+    listeners: dict[str, Callable[..., None]] = {"checkout": begin, "checkin": end}
+    for event, listener in listeners.items():
+        sqlalchemy.event.listen(sqlalchemy.Pool, event, listener)
+    _noted.append(in_use)
+    try:
+        yield
+    finally:
+        _noted[:] = [one for one in _noted if one is not in_use]
+        for event, listener in listeners.items():
+            sqlalchemy.event.remove(sqlalchemy.Pool, event, listener)
+
+
 def _cancel_statements() -> None:
-    for connection in list(_in_use.values()):
+    for connection in [one for in_use in _noted for one in in_use.values()]:
         # SQLite's driver calls it one thing, PostgreSQL's another.
         cancel = getattr(connection, "interrupt", None) or connection.cancel
         # Its error has a class of the driver's own: the connection is closed, or the server gone.

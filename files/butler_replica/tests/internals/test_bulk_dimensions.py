@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import re
 
@@ -16,7 +17,8 @@ from butler_replica.dimensions.skymaps import skymap_named
 from butler_replica.dimensions.visit_records import visit_records, visit_system_records
 from butler_replica.errors import RepositoryError
 from butler_replica.internals.bulk_dimensions import KEYS_AT_END_FROM, bulk_insertion, insert_records
-from butler_replica.session.opening import database_errors
+from butler_replica.internals.connections import watching_new_engines
+from butler_replica.session.opening import database_errors, open_butler
 from kit.observations import add_raws, exposure_record
 from kit.other_release import Other
 
@@ -41,7 +43,7 @@ FOREIGN_KEYS = (
 def prepared_repository(make_repository, backend):
     repository = make_repository(backend)
     register_instrument(str(repository))
-    butler = Butler.from_config(str(repository), writeable=True)
+    butler = open_butler(str(repository), writeable=True)
     exposures = [exposure_record(butler.dimensions, number) for number in range(3)]
     add_raws(str(repository), exposures)
     butler.registry.insertDimensionData(
@@ -107,15 +109,20 @@ def test_errors_of_the_driver_are_shown_with_the_repository(make_repository, bac
 
 
 @pytest.mark.postgres
-def test_foreign_keys_stay_where_another_session_uses_the_tables(make_repository, caplog):
-    repository, butler, records = prepared_repository(make_repository, "postgresql")
-    engine = sqlalchemy.create_engine(repository.url)
-    with engine.connect() as reader, caplog.at_level(logging.WARNING):
+@pytest.mark.parametrize("ours", [False, True])
+def test_foreign_keys_stay_where_another_session_uses_the_tables(make_repository, caplog, ours):
+    """Of another program, which is seen beforehand, or of this one, which only its lock shows."""
+    with watching_new_engines() if ours else contextlib.nullcontext():
+        repository, butler, records = prepared_repository(make_repository, "postgresql")
+        engine = sqlalchemy.create_engine(repository.url)
+        reader = engine.connect()
+    with reader, caplog.at_level(logging.INFO):
         reader.execute(sqlalchemy.text("SELECT count(*) FROM patch")).all()
         with bulk_insertion(butler, BULK, KEYS_AT_END_FROM) as insertion:
             insertion.write(insertion.prepare(records))
     engine.dispose()
-    assert "checked row by row" in caplog.text
+    reason = "since the server says: .*lock" if ours else r"since \d+ other sessions use the database"
+    assert re.search(f"checked row by row,.* {reason}", caplog.text)
     assert len(content(repository)["patch"]) == 196
 
 

@@ -73,6 +73,13 @@ Reading every table (`tables`):
     public queries show neither summaries nor overlaps, and make an object of
     each row.
 
+Watching connections (`connections`):
+
+``Butler._registry._db._engine``
+    The engine of a butler, on which listeners give up a vanished server, let
+    no table be half made, and know the sessions of this process. The public
+    API has neither the engine nor a place for listeners.
+
 Who else uses the database (`writers`):
 
 ``Butler._registry._db``: ``_engine``, ``dialect``, ``namespace``
@@ -129,8 +136,12 @@ __all__ = [
     "staging",
     "stored_datasets",
     "template_path",
+    "watch_butler",
+    "watch_engine",
+    "watching_new_engines",
 ]
 
+from .connections import watch_butler, watch_engine, watching_new_engines
 from .datasets import (
     accepts,
     associate,

@@ -6,13 +6,13 @@ __all__ = ["foreign_keys_at_end"]
 
 import logging
 import time
-import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import sqlalchemy
 import sqlalchemy.exc
+
+from .connections import known_connections
 
 _LOG = logging.getLogger(__name__)
 
@@ -27,15 +27,6 @@ _PAUSE_SECONDS = 2.0
 
 _NO_LOCK = ("55P03", "40P01")
 """SQLSTATEs of a lock that cannot be had now, and of a deadlock."""
-
-_connections: weakref.WeakSet[Any] = weakref.WeakSet()
-"""Connections of this process to PostgreSQL."""
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.Pool, "connect")
-def _note_connection(connection: Any, _: Any) -> None:
-    if hasattr(connection, "get_backend_pid"):
-        _connections.add(connection)
 
 
 @contextmanager
@@ -71,10 +62,10 @@ def foreign_keys_at_end(
 
 def _is_alone(connection: sqlalchemy.Connection) -> bool:
     """Whether no other client is connected to the database; everybody may know of others that they are there."""
-    ours = [one.get_backend_pid() for one in _connections if not one.closed]
+    ours = [one.get_backend_pid() for one in known_connections() if not one.closed]
     others = connection.exec_driver_sql(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL "
-        "AND pid <> ALL (%(ours)s)",
+        "AND pid <> pg_backend_pid() AND pid <> ALL (%(ours)s)",
         {"ours": ours},
     ).scalar_one()
     if others:

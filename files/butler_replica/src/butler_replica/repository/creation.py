@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lsst.daf.butler import Butler, Config
 
+from .. import internals
 from ..errors import RepositoryError
 from ..session.opening import database_errors
 from .database import DatabaseState
@@ -27,7 +28,7 @@ def create_repository(target: Target, state: DatabaseState) -> None:
         What there is of the database.
     """
     target.database.create(target.root, state)
-    with database_errors(target.root):
+    with database_errors(target.root), internals.watching_new_engines():
         # A butler.yaml that is there was written by a making that was interrupted before there were tables.
         # Without its name, a root with a dot in its last part would be taken for that of a file.
         try:

@@ -22,6 +22,7 @@ from typing import Literal
 import sqlalchemy
 from lsst.utils.db_auth import DbAuth, DbAuthNotFoundError
 
+from .. import internals
 from ..errors import RepositoryError
 from ..session.opening import database_errors
 from ..wording import some
@@ -90,6 +91,7 @@ class PostgresServer:
             poolclass=sqlalchemy.NullPool,
             connect_args={"connect_timeout": _CONNECT_SECONDS, "application_name": MARK},
         )
+        internals.watch_engine(engine)
         with engine.connect() as connection:
             yield connection
 

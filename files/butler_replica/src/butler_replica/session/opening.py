@@ -8,13 +8,13 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy
 import sqlalchemy.exc
 from lsst.daf.butler import Butler
 from lsst.utils.db_auth import DbAuth, DbAuthError
 
+from .. import internals
 from ..errors import RepositoryError
 from ..local_paths import local_path
 
@@ -37,40 +37,6 @@ _REMEDIES = {
     "terminating connection": "The server was stopped or the connection cut. Run this again: it continues.",
     "connection already closed": "The server was stopped or the connection cut. Run this again: it continues.",
 }
-
-
-_KEEPALIVE = {"connect_timeout": 60, "keepalives_idle": 60, "keepalives_interval": 10, "keepalives_count": 6}
-"""When to give up a PostgreSQL server that has vanished without a word: after two minutes, not two hours."""
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "do_connect")
-def _watch_connection(
-    dialect: sqlalchemy.Dialect, record: Any, arguments: list[Any], parameters: dict[str, Any]
-) -> None:
-    if dialect.name == "postgresql":
-        for name, value in _KEEPALIVE.items():
-            parameters.setdefault(name, value)
-
-
-_MAKES_TABLE = ("CREATE TABLE", "CREATE INDEX", "CREATE UNIQUE INDEX", "COMMIT")
-
-
-@sqlalchemy.event.listens_for(sqlalchemy.Engine, "handle_error")
-def _fail_where_table_is_not_made(context: sqlalchemy.engine.ExceptionContext) -> None:
-    """Raise every error but "somebody else has made it" where a table is made.
-
-    The butler takes every `~sqlalchemy.exc.DatabaseError` there for that one, a cut connection and a full disk
-    included, and then registers a dataset type whose table does not exist: the repository is broken for good.
-    """
-    error = context.sqlalchemy_exception
-    if (
-        context.connection is not None
-        and isinstance(error, sqlalchemy.exc.DatabaseError)
-        and not isinstance(error, sqlalchemy.exc.IntegrityError)
-        and (context.statement or "COMMIT").lstrip().startswith(_MAKES_TABLE)
-        and "already exists" not in str(error.orig)
-    ):
-        raise sqlalchemy.exc.DBAPIError(error.statement, error.params, context.original_exception) from error
 
 
 @contextmanager
@@ -138,7 +104,8 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
     """
     with database_errors(repo):
         try:
-            return Butler.from_config(_meant(repo), writeable=writeable)
+            with internals.watching_new_engines():
+                butler = Butler.from_config(_meant(repo), writeable=writeable)
         except DbAuthError:
             raise
         except FileNotFoundError as error:
@@ -163,6 +130,8 @@ def open_butler(repo: str | Path, *, writeable: bool = False) -> Butler:
             raise RepositoryError(
                 f"{repo}: cannot be opened as a Butler repository: {str(error).rstrip('.')}. See its butler.yaml."
             ) from error
+    internals.watch_butler(butler)
+    return butler
 
 
 def _meant(repo: str | Path) -> str:
