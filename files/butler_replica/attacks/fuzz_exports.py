@@ -471,7 +471,11 @@ class Fuzzer:
             "missing": seed.missing,
             "transfer": "copy",
         }
-        failures = [f for f in verify(str(repository), [described]).failures if "no collection" not in f]
+        failures = [
+            failure
+            for failure in verify(str(repository), [described]).failures
+            if "no collection" not in failure and not ("CALIBRATION" in failure and "is empty" in failure)
+        ]
         assert not failures, f"verify: {failures[:3]}"
         before, rows = tree(repository.root), registry_tables(repository)
         again = self._import(repository.root, seed, export)
