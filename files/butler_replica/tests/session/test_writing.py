@@ -42,7 +42,7 @@ WRITERS = {
 }
 """Commands that change a repository, each with something to do."""
 
-READERS = {"verify": "{repo}", "compare": "{repo} {repo}"}
+READERS = {"verify": "{repo}", "compare": "{repo} {repo}", "export": "{repo} {out}"}
 
 WITHOUT_REPOSITORY = {"credentials", "index", "sample"}
 """They change files of a user's own, or a new folder."""
@@ -64,7 +64,10 @@ def arguments(verb: str, repository: Repository, folder: Path) -> list[str]:
         database = yaml.safe_load((repository.root / "butler.yaml").read_text())["registry"]["db"]
         files["config"].write_text(yaml.safe_dump({"registry": {"db": database}, "note": "new"}))
     line = {**WRITERS, **READERS}[verb]
-    return [name_of(verb), *(part.format(repo=repository, **files) for part in line.split())]
+    return [
+        name_of(verb),
+        *(part.format(repo=repository, out=folder / "out", **files) for part in line.split()),
+    ]
 
 
 def start(verb: str, repository: Repository, folder: Path, *options: str) -> Command:

@@ -17,11 +17,10 @@ from lsst.daf.butler import Butler
 from ..errors import ReplicaError
 from ..exports.writer import write_export
 from ..internals import Locations, file_uri, is_plain
-from ..interrupts import ended_by_signals
 from ..local_paths import local_path
 from ..options import MissingPolicy
 from ..progress import Progress, Report
-from ..session.opening import database_errors, open_butler
+from ..session.reading import reading
 from .butler import ButlerSource
 from .export_result import ExportedType, ExportResult
 from .filling import Rename
@@ -109,8 +108,7 @@ def export(
         raise ReplicaError(f"chunk is {chunk}: a file holds one dataset at least.")
     root = local_path(out)
     selection = Selection(tuple(dataset_types) or ("*",), tuple(collections) or ("*",), where)
-    with ended_by_signals(), database_errors(source):
-        butler = open_butler(source)
+    with reading(source) as butler:
         _keep_out_of_source(root, butler)
         asked = {
             "source": str(source),
