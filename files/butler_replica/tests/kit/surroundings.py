@@ -26,7 +26,14 @@ THOROUGH = {
     *("test_local_paths", "test_made_records", "test_migrate", "test_moved"),
     *("test_official", "test_open_chains", "test_playbooks", "test_prune"),
     *("test_prune_situations", "test_sample", "test_staged", "test_templates"),
-    *("test_verify", "test_verify_artifacts", "test_writing"),
+    *(
+        "test_verify",
+        "test_verify_artifacts",
+        "test_writing",
+        "test_import",
+        "test_repository",
+        "test_formatters",
+    ),
 }
 """Modules of long tables, of comparisons with the stock butler, and of tests that take half a second: ``thorough``."""
 
