@@ -208,6 +208,8 @@ def rename(document: yaml.Node, rng: random.Random) -> None:
             child(node, place) for place in set(children(node)) if isinstance(child(node, place), yaml.Node)
         ]
     scalars = [(node, n) for node, n in places if isinstance(node.value[n][1], yaml.ScalarNode)]
+    if not scalars:
+        return
     node, n = rng.choice(scalars)
     old, new = node.value[n][1].value, rng.choice(HOSTILE)
     everywhere = rng.random() < 0.7

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from lsst.daf.butler import Butler, CollectionType
 
 from butler_replica.holdings.verify import verify
 from butler_replica.imports.importer import import_exports
-from kit.repositories import SPRING, Repository
+from kit.repositories import SPRING, Repository, add_datasets, certify
 from kit.sameness import registry_tables
 
 
@@ -88,3 +89,28 @@ def test_verify(make_repository: Callable[..., Repository], exported: Path, *, d
     assert {check.set for check in result.datasets} == {"all"}
     if decertified:
         assert result.failures == ["CALIBRATION collection calib lacks 4 validity ranges of the exports"]
+
+
+@pytest.mark.parametrize("name", ["x[/nope]y", "best[1]", "a*b", "a?b", "[ab]", "a[!b]c", "a.b+c", "(a|b)"])
+def test_names_that_are_globs_to_the_butler(
+    make_repository: Callable[..., Repository], tmp_path: Path, name: str
+) -> None:
+    source = make_repository()
+    refs = add_datasets(source, tmp_path / "files", count=3)
+    certify(source, refs, "calib/NAME")
+    butler = Butler.from_config(str(source), writeable=True)
+    butler.collections.register("NAME", CollectionType.TAGGED)
+    butler.registry.associate("NAME", refs[:2])
+    path = tmp_path / "export.yaml"
+    with butler.export(directory=str(tmp_path), filename=str(path), transfer="copy") as export:
+        export.saveDatasets(refs)
+        for collection in ("NAME", "calib/NAME"):
+            export.saveCollection(collection)
+    # The stock butler saves no associations of such names.
+    path.write_text(re.sub(r": (calib/)?NAME$", rf": '\1{name}'", path.read_text(), flags=re.MULTILINE))
+    repository = make_repository()
+    import_exports(str(repository), [tmp_path / "export.yaml"], transfer="copy")
+    result = verify(str(repository), [{"name": "all", "exports": str(tmp_path / "export.yaml")}])
+    assert result.failures == []
+    assert [(one.promised, one.found) for one in result.calibrations] == [(3, 3)]
+    assert not import_exports(str(repository), [tmp_path / "export.yaml"], transfer="copy").changed

@@ -2,24 +2,59 @@
 
 from __future__ import annotations
 
-__all__ = ["ASSOCIATED", "associations_only", "restrict_associations"]
+__all__ = ["ASSOCIATED", "associated", "associations_only", "restrict_associations"]
 
 import uuid
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import replace
 
 from lsst.daf.butler import (
     Butler,
     CollectionType,
     DatasetRef,
+    DatasetType,
     MissingCollectionError,
     MissingDatasetTypeError,
+    Timespan,
 )
 
 from ..exports.model import ExportFile
 
 ASSOCIATED = {CollectionType.TAGGED, CollectionType.CALIBRATION}
 """Types of the collections that datasets are associated with."""
+
+
+def associated(
+    butler: Butler, dataset_type: DatasetType, collection: str
+) -> Iterator[tuple[DatasetRef, Timespan | None]]:
+    """Yield what is in a TAGGED or CALIBRATION collection of one dataset type.
+
+    ``Registry.queryDatasetAssociations`` takes a name with ``*``, ``?`` or ``[`` for a glob, twice.
+
+    Parameters
+    ----------
+    butler : `lsst.daf.butler.Butler`
+        The repository.
+    dataset_type : `lsst.daf.butler.DatasetType`
+        Dataset type.
+    collection : `str`
+        Name of the collection.
+
+    Yields
+    ------
+    ref : `lsst.daf.butler.DatasetRef`
+        Dataset.
+    timespan : `lsst.daf.butler.Timespan` or `None`
+        When it is valid; of a TAGGED collection all times.
+    """
+    with butler.query() as query:
+        result = query.join_dataset_search(dataset_type, [collection]).general(
+            dataset_type.dimensions,
+            dataset_fields={dataset_type.name: {"dataset_id", "run", "collection", "timespan"}},
+            find_first=False,
+        )
+        for _, refs, row in result.iter_tuples(dataset_type):
+            yield refs[0], row[f"{dataset_type.name}.timespan"]
 
 
 def associations_only(butler: Butler, export: ExportFile) -> tuple[ExportFile, dict[uuid.UUID, DatasetRef]]:

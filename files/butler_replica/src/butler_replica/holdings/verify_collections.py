@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from lsst.daf.butler import Butler, CollectionType
 
-from ..collections.associations import ASSOCIATED
+from ..collections.associations import ASSOCIATED, associated
 from ..collections.chains import Collections
 from ..collections.ensure import plan_collections
 from ..errors import ConflictError
@@ -131,9 +131,7 @@ def _check_empty(name: str, promised: int, result: VerifyResult) -> None:
 def _associations(butler: Butler, collection: str) -> Iterator[tuple[bytes, tuple[int, int] | None]]:
     """Yield dataset ID and validity range of everything in a TAGGED or CALIBRATION collection."""
     summary = butler.collections.get_info(collection, include_summary=True)
+    is_tagged = summary.type is CollectionType.TAGGED
     for name in sorted(summary.dataset_types or ()):
-        for association in butler.registry.queryDatasetAssociations(
-            name, collections=[collection], collectionTypes=CollectionType.all(), flattenChains=False
-        ):
-            timespan = association.timespan
-            yield association.ref.id.bytes, None if timespan is None else timespan.nsec
+        for ref, timespan in associated(butler, butler.get_dataset_type(name), collection):
+            yield ref.id.bytes, None if is_tagged or timespan is None else timespan.nsec

@@ -9,8 +9,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from lsst.daf.butler import Butler, CollectionType, DatasetRef, DatasetType, Timespan
+from lsst.daf.butler import Butler, DatasetRef, DatasetType, Timespan
 
+from ..collections.associations import associated
 from ..dimensions.lookup import data_id_text
 from ..errors import ConflictError, ExportError
 from ..exports.model import ExportFile
@@ -154,8 +155,6 @@ class AssociationPlanner:
     def _certified(self, kind: DatasetType, collection: str) -> Iterable[tuple[DatasetRef, Timespan]]:
         if not self._known.has(kind.name, collection):
             return
-        for association in self._butler.registry.queryDatasetAssociations(
-            kind, collections=[collection], collectionTypes={CollectionType.CALIBRATION}
-        ):
-            assert association.timespan is not None  # noqa: S101
-            yield association.ref, association.timespan
+        for ref, timespan in associated(self._butler, kind, collection):
+            assert timespan is not None  # noqa: S101
+            yield ref, timespan
