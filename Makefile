@@ -29,6 +29,9 @@ export ANSIBLE_HOME := $(CURDIR)/build/ansible
 # What was skipped, and why, for the last line of `make test`.
 export BUTLER_REPLICA_SKIPPED := $(CURDIR)/build/skipped
 
+# Jobs side by side, unless a make above has said how many.
+side_by_side = $(if $(findstring --jobserver,$(MAKEFLAGS)),,--jobs=$(1) --output-sync=target)
+
 .PHONY: help
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -47,10 +50,10 @@ test: ## everything that must pass; as root it installs what is missing (Docker 
 	@tools/system-packages
 	@mkdir -p build && rm -f "$$BUTLER_REPLICA_SKIPPED"
 	@$(MAKE) venv
-	@$(MAKE) --jobs=2 --output-sync=target timed-lint timed-docs
+	@$(MAKE) $(call side_by_side,2) timed-lint timed-docs
 	@$(MAKE) timed-unit
 	@# Half of both is pip, which has one process.
-	@$(MAKE) --jobs=2 --output-sync=target timed-floor timed-demo-test
+	@$(MAKE) $(call side_by_side,2) timed-floor timed-demo-test
 	@$(MAKE) timed-molecule
 	@echo "All tests passed$$(test -s "$$BUTLER_REPLICA_SKIPPED" && echo ' that were not skipped:')"
 	@sort -u "$$BUTLER_REPLICA_SKIPPED" 2>/dev/null || true
@@ -60,7 +63,7 @@ timed-%:
 
 .PHONY: test-fast
 test-fast: venv ## lint and the fast unit tests: no Docker, no PostgreSQL
-	@$(MAKE) --jobs=3 --output-sync=target lint-ansible lint-others fast-unit
+	@$(MAKE) $(call side_by_side,3) lint-ansible lint-others fast-unit
 
 .PHONY: fast-unit
 fast-unit:
@@ -69,7 +72,7 @@ fast-unit:
 .PHONY: lint
 lint: venv ## ansible-lint, yamllint, ruff, mypy, shellcheck, documentation against the source
 	@# ansible-lint alone takes as long as all others.
-	@$(MAKE) --jobs=$(JOBS) --output-sync=target lint-ansible lint-others
+	@$(MAKE) $(call side_by_side,$(JOBS)) lint-ansible lint-others
 
 .PHONY: lint-ansible
 lint-ansible:
