@@ -130,7 +130,7 @@ class Phase(NamedTuple):
     waits: Waits
 
     def line(self, rounds: list[tuple[float, float]]) -> str:
-        """Say how long the rounds took that were under way meanwhile."""
+        """Return how long the rounds took that were under way meanwhile."""
         seconds = sorted(
             took for began, took in rounds if began < self.end and began + took > self.begin
         ) or [0.0]

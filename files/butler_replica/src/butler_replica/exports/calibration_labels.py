@@ -183,7 +183,7 @@ class _Converter:
         )
 
     def _certify(self, collection: str) -> None:
-        """Say when each dataset is valid, such that no two are for the same data ID at once."""
+        """Return when each dataset is valid, such that no two are for the same data ID at once."""
         by_timespan: dict[Timespan, list[Any]] = {}
         shortened: Counter[str] = Counter()
         left_out: Counter[str] = Counter()

@@ -83,7 +83,7 @@ def check_records(export: Path, records: Mapping[str, Iterable[DimensionRecord]]
 
 
 def leads_out(path: str) -> bool:
-    """Say whether a path leads upwards, however often the butler takes ``%2E`` for a character."""
+    """Return whether a path leads upwards, however often the butler takes ``%2E`` for a character."""
     while "%" in path and (unquoted := unquote(path)) != path:
         path = unquoted
     return ".." in path and ".." in PurePosixPath(path).parts
@@ -123,7 +123,7 @@ def check_artifact(export: Path, recorded: str, formatter: str) -> None:
 
 @functools.lru_cache(maxsize=1_000)
 def _extension_problem(formatter: str, extension: str) -> str:
-    """Say why a formatter takes no files of an extension, where it is one of the butler's own."""
+    """Return why a formatter takes no files of an extension, where it is one of the butler's own."""
     if not formatter.startswith("lsst.daf.butler."):
         # Instruments have others, which are imported by those who read.
         return ""

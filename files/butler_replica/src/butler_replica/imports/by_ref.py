@@ -219,7 +219,7 @@ class DatasetsByRef(PlannedDatasets):
     def _place(
         self, first: DatasetRef, refs: tuple[DatasetRef, ...], record: DatasetRecord, source: str, size: int
     ) -> _Artifact:
-        """Say where an artifact goes and what the datastore notes of it."""
+        """Return where an artifact goes and what the datastore notes of it."""
         if self._options.transfer in ("direct", "none"):
             target, recorded = source, self._recorded_in_place(source)
         else:

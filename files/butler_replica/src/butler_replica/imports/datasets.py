@@ -199,7 +199,7 @@ class PlannedDatasets(abc.ABC):
 
     @abc.abstractmethod
     def insert_artifact_records(self) -> None:
-        """Tell the datastore of what `transferables` yielded, in that transaction."""
+        """Record what `transferables` yielded, in that transaction."""
 
     @abc.abstractmethod
     def close(self) -> None:
@@ -208,7 +208,7 @@ class PlannedDatasets(abc.ABC):
     # For both ways
 
     def _is_lost(self, recorded: str) -> bool:
-        """Say whether a stored artifact is gone, or a link to one leads nowhere, as far as can be seen."""
+        """Return whether a stored artifact is gone, or a link to one leads nowhere, as far as can be seen."""
         if is_remote(recorded):
             return False
         try:

@@ -188,7 +188,7 @@ class DefinitionPlanner:
             wanted[name] = item._replace(type=kind)
 
     def _plan_unassociated(self, name: str, wanted: dict[str, CollectionItem]) -> None:
-        """Let the repository decide where nothing in this file does."""
+        """Ask the repository where nothing in this file does."""
         item, info = wanted[name], self._known.collections.get(name)
         if info is not None and info.type is not item.type and {info.type, item.type} == ASSOCIATED:
             self._notices.append(

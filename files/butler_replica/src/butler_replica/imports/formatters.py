@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 def is_trusted(formatter: str, packages: Iterable[str]) -> bool:
-    """Say whether a formatter is one of the Science Pipelines or of a package that the user trusts.
+    """Return whether a formatter is one of the Science Pipelines or of a package that the user trusts.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def is_trusted(formatter: str, packages: Iterable[str]) -> bool:
 def check_formatters(
     export: Path, formatters: Iterable[str], packages: Iterable[str], policy: UnknownFormatters
 ) -> str:
-    """Say which formatters are not to be trusted.
+    """Return which formatters are not to be trusted.
 
     Parameters
     ----------

@@ -92,7 +92,7 @@ def import_exports(
 
 
 class _Work:
-    """Tells how far a run has come.
+    """Report how far a run has come.
 
     Reading a file counts as a quarter of the work on it, comparing it as
     another one, writing as the rest.

@@ -29,7 +29,7 @@ def _keep_alive(dialect: sqlalchemy.Dialect, _: Any, __: Any, parameters: dict[s
 
 
 def _fail_where_table_is_not_made(context: sqlalchemy.engine.ExceptionContext) -> None:
-    """Let no error but "somebody else has made it" pass where a table is made.
+    """Raise every error but "somebody else has made it" where a table is made.
 
     The butler takes every `~sqlalchemy.exc.DatabaseError` there for that one, a cut connection and a full disk
     included, and then registers a dataset type whose table does not exist: the repository is broken for good.

@@ -68,7 +68,7 @@ def file_datastore(butler: Butler) -> FileDatastore:
 
 
 def accepts(butler: Butler, ref: DatasetRef) -> bool:
-    """Say whether the datastore takes a dataset by the constraints that are configured for it.
+    """Return whether the datastore takes a dataset by the constraints that are configured for it.
 
     Parameters
     ----------
@@ -245,7 +245,7 @@ def forget_artifacts(butler: Butler, ids: Iterable[uuid.UUID]) -> None:
 
 
 def supports_temporary_tables(butler: Butler) -> bool:
-    """Say whether the configuration of a repository, and what its login may do, allow temporary tables.
+    """Return whether the configuration of a repository, and what its login may do, allow temporary tables.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def insert_datasets(butler: Butler, refs: Sequence[DatasetRef]) -> None:
 
 @contextlib.contextmanager
 def _obscore_errors(butler: Butler) -> Iterator[None]:
-    """Say of what the ObsCore table cannot make a row that it is that: any lack of its configuration shows here."""
+    """Name the dataset of which the ObsCore table cannot make a row: any lack of its configuration shows here."""
     try:
         yield
     except (LookupError, ValueError, TypeError, AttributeError) as error:
@@ -294,7 +294,7 @@ def _obscore_errors(butler: Butler) -> Iterator[None]:
 
 
 def has_obscore(butler: Butler) -> bool:
-    """Say whether a repository keeps an ObsCore table, which wants dimension records of each dataset.
+    """Return whether a repository keeps an ObsCore table, which wants dimension records of each dataset.
 
     Parameters
     ----------
@@ -328,7 +328,7 @@ def associate(butler: Butler, collection: str, refs: Sequence[DatasetRef]) -> No
 
 
 def insert_artifact_records(butler: Butler, records: Mapping[uuid.UUID, tuple[str, str, str, int]]) -> None:
-    """Tell the datastore of artifacts that are in place.
+    """Record artifacts that are in place.
 
     Parameters
     ----------

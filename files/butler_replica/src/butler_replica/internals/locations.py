@@ -229,7 +229,7 @@ def _as_info(recorded: str) -> StoredFileInfo:
 
 
 def _is_tidy(path: str) -> bool:
-    """Say whether a plain path is relative and normal, for certain."""
+    """Return whether a plain path is relative and normal, for certain."""
     return (
         "//" not in path
         and "./" not in path

@@ -56,7 +56,7 @@ class AdvisoryLock:
         return taken
 
     def holder(self) -> str:
-        """Say who has it."""
+        """Return who has it."""
         found = self._value(
             "SELECT format('%s (%s%s), since %s', a.application_name, a.usename, ' from ' || a.client_addr, "
             "date_trunc('second', a.xact_start)) FROM pg_locks l JOIN pg_stat_activity a USING (pid) "
@@ -123,7 +123,7 @@ def server_encoding(butler: Butler) -> str:
 
 
 def keep_to_privileges(butler: Butler) -> bool:
-    """Let a butler do without temporary tables where the login may make none.
+    """Keep a butler from temporary tables where the login may make none.
 
     Parameters
     ----------

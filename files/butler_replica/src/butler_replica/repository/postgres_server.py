@@ -30,7 +30,7 @@ from .catalogue import FOREIGN_OBJECTS
 from .database import quoted
 
 MARK = "dc2-replica"
-"""Says who made a database, and who is connected."""
+"""Who made a database, and who is connected."""
 
 MAINTENANCE_DATABASE = "postgres"
 _CONNECT_SECONDS = 15
