@@ -33,7 +33,8 @@ _EMITTED_AT_ONCE = 4096
 _CACHED_TEXTS = 65_536
 """Distinct texts whose YAML is remembered."""
 
-_PLAIN_PATH = re.compile(r"(?=[^/]*/)[A-Za-z0-9_./][A-Za-z0-9_./+~=@,-]*")
+_PLAIN_PATH = re.compile(r"(?=[^/]*/)[A-Za-z0-9_./][A-Za-z0-9_./+~%=@,-]*(?::[A-Za-z0-9_./+~%=@,-]+)*")
+"""Paths and URIs that YAML takes for the text that they are."""
 
 
 class ExportDumper(yaml.CSafeDumper):
@@ -155,7 +156,7 @@ def _dataset_records(chunk: RecordChunk) -> Iterator[str]:
     begin = 0
     for position, (path, formatter) in enumerate(zip(chunk.paths, chunk.formatters, strict=True)):
         end = begin + (1 if chunk.counts is None else chunk.counts[position])
-        ids = "".join(f"    - !uuid '{uuid.UUID(bytes=one)}'\n" for one in chunk.ids[begin:end])
+        ids = "".join(f"    - !uuid '{_uuid(one)}'\n" for one in chunk.ids[begin:end])
         data_ids = "".join(
             f"    - {_data_id(chunk.keys, values)}\n" if values else "    - {}\n"
             for values in chunk.values[begin:end]
@@ -165,6 +166,11 @@ def _dataset_records(chunk: RecordChunk) -> Iterator[str]:
             f"    path: {_path(path)}\n    formatter: {_scalar(formatter)}\n"
         )
         begin = end
+
+
+def _uuid(one: bytes) -> str:
+    digits = one.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def _data_id(keys: tuple[str, ...], values: tuple[Any, ...]) -> str:

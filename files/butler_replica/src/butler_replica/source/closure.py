@@ -5,7 +5,7 @@ from __future__ import annotations
 __all__ = ["RecordFinder"]
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from lsst.daf.butler import DataCoordinate, DimensionElement, DimensionRecord, DimensionUniverse
@@ -134,21 +134,22 @@ class RecordFinder:
             records += joined.dimension_records(element.name)
         return records
 
-    def _referred(self, records: Iterable[DimensionRecord]) -> list[tuple[DimensionElement, set[Key]]]:
-        """Return what records refer to."""
-        referred: dict[str, set[Key]] = defaultdict(set)
-        for record in records:
-            element = record.definition
-            values = dict(record.dataId.required) | {
-                one.name: record.get(one.name) for one in element.implied
-            }
-            for name in values:
-                dimension = self._universe.dimensions[name]
-                if name != element.name and dimension.has_own_table:
-                    key = tuple(values[one] for one in dimension.required.names)
-                    if None not in key:
-                        referred[name].add(key)
-        return [(self._universe[name], keys) for name, keys in referred.items()]
+    def _referred(self, records: Collection[DimensionRecord]) -> list[tuple[DimensionElement, set[Key]]]:
+        """Return what records of one element refer to."""
+        if not records:
+            return []
+        element = next(iter(records)).definition
+        implied = [one.name for one in element.implied]
+        names = (*element.required.names, *implied)
+        values = [(*r.dataId.required_values, *(r.get(name) for name in implied)) for r in records]
+        referred = []
+        for name in names:
+            dimension = self._universe.dimensions[name]
+            if name != element.name and dimension.has_own_table:
+                places = [names.index(one) for one in dimension.required.names]
+                keys = {tuple([value[place] for place in places]) for value in values}
+                referred.append((self._universe[name], {key for key in keys if None not in key}))
+        return referred
 
     def _belonging(
         self, element: DimensionElement, keys: set[Key], found: dict[str, dict[Key, DimensionRecord]]
